@@ -1,0 +1,139 @@
+/* Chooses the instruction set once, and enters and leaves the floating-point environment of the contract. No other file
+ * names an instruction set, but those of kernels/. */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[] = {
+    [PYNN_ISA_SCALAR] = "scalar", [PYNN_ISA_SSE2] = "sse2", [PYNN_ISA_AVX2] = "avx2",
+    [PYNN_ISA_AVX512] = "avx512", [PYNN_ISA_NEON] = "neon",
+};
+enum { ISA_COUNT = sizeof names / sizeof names[0] };
+_Static_assert(ISA_COUNT == PYNN_ISA_NEON + 1, "every instruction set has a name");
+
+const char *pynn_isa_name(int32_t isa) { return isa >= 0 && isa < ISA_COUNT ? names[isa] : NULL; }
+
+/* The kernels of an instruction set, or NULL where this build or machine lacks it. */
+static const pynni_kernels *kernels_of(int32_t isa)
+{
+    if (isa == PYNN_ISA_SCALAR) return &pynni_kernels_scalar;
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    if (isa == PYNN_ISA_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &pynni_kernels_avx2;
+#endif
+    return NULL;
+}
+
+/* ---- floating-point environment ---------------------------------------- */
+
+#if defined(__x86_64__) || defined(__SSE2__)
+#include <immintrin.h>
+#define STATUS_FLAGS 0x3Fu /* sticky exception flags: they belong to the caller */
+#define ENVIRONMENT 0x1F80u
+static uint64_t environment_get(void) { return _mm_getcsr(); }
+static void environment_set(uint64_t value) { _mm_setcsr((uint32_t)value); }
+#elif defined(__aarch64__) && defined(__GNUC__)
+#define STATUS_FLAGS 0u
+#define ENVIRONMENT 0u
+static uint64_t environment_get(void)
+{
+    uint64_t value;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(value));
+    return value;
+}
+static void environment_set(uint64_t value) { __asm__ volatile("msr fpcr, %0" : : "r"(value) : "memory"); }
+#else
+#define STATUS_FLAGS 0u
+#define ENVIRONMENT 0u
+static uint64_t environment_get(void) { return ENVIRONMENT; }
+static void environment_set(uint64_t value) { (void)value; }
+#endif
+
+static int is_foreign(uint64_t environment) { return (environment & ~(uint64_t)STATUS_FLAGS) != ENVIRONMENT; }
+
+/* ---- known answers ----------------------------------------------------- */
+
+/* Sums that come out differently when flags or the machine break rule 1; volatile, so that they are computed here. */
+static int arithmetic_conforms(const pynni_kernels *kernels)
+{
+    volatile float one = 1.0f, tiny = 0x1p-24f, third = 0x1.555556p-2f, three = 3.0f, small = 0x1p-140f, zero = 0.0f;
+    volatile float absorbed = one + tiny;         /* ties to even; not with another rounding mode */
+    volatile float up = one + 0x1.8p-24f;
+    volatile float lost = (tiny + one) - one;     /* 2^-24 if reassociated or evaluated in double */
+    volatile float product = third * three;
+    volatile float apart = third * three - product; /* 2^-25 if contracted to fma */
+    volatile float subnormal = small * one;       /* 0 if flushed */
+    volatile float bad = zero / zero;
+    return absorbed == 1.0f && up == 1.0f + 0x1p-23f && lost == 0.0f && apart == 0.0f && subnormal > 0.0f && bad != bad &&
+           kernels->fma(third, three, -product) == 0x1p-25f &&
+           kernels->fma(1.0f + 0x1p-12f, 1.0f + 0x1p-12f, 0x1p-60f) == 1.0f + 0x1p-11f + 0x1p-23f &&
+           kernels->sqrt(2.0f) == 0x1.6a09e6p+0f;
+}
+
+/* ---- choice ------------------------------------------------------------ */
+
+static const pynni_kernels *chosen; /* NULL until the first call; read and written atomically */
+
+#if defined(__GNUC__)
+static const pynni_kernels *load_chosen(void) { return __atomic_load_n(&chosen, __ATOMIC_ACQUIRE); }
+static void store_chosen(const pynni_kernels *kernels) { __atomic_store_n(&chosen, kernels, __ATOMIC_RELEASE); }
+#else
+static const pynni_kernels *load_chosen(void) { return *(const pynni_kernels *volatile *)&chosen; }
+static void store_chosen(const pynni_kernels *kernels) { *(const pynni_kernels *volatile *)&chosen = kernels; }
+#endif
+
+static pynn_status choose(void)
+{
+    static const int32_t best_first[] = {PYNN_ISA_AVX512, PYNN_ISA_AVX2, PYNN_ISA_NEON, PYNN_ISA_SSE2, PYNN_ISA_SCALAR};
+    const char *wanted = getenv("PYNN_ISA");
+    const pynni_kernels *kernels = NULL;
+    for (size_t i = 0; kernels == NULL && i < sizeof best_first / sizeof best_first[0]; i++) {
+        if (wanted == NULL || *wanted == '\0' || strcmp(wanted, names[best_first[i]]) == 0)
+            kernels = kernels_of(best_first[i]);
+    }
+    if (kernels == NULL) return PYNN_NO_ISA;
+    if (!arithmetic_conforms(kernels)) return PYNN_BAD_ARITHMETIC;
+    store_chosen(kernels);
+    return PYNN_OK;
+}
+
+pynn_status pynni_enter(pynni_call *call)
+{
+    call->environment = environment_get();
+    if (is_foreign(call->environment)) environment_set(ENVIRONMENT);
+    call->kernels = load_chosen();
+    if (call->kernels == NULL) {
+        pynn_status status = choose();
+        if (status != PYNN_OK) {
+            pynni_leave(call);
+            return status;
+        }
+        call->kernels = load_chosen();
+    }
+    return PYNN_OK;
+}
+
+void pynni_leave(const pynni_call *call)
+{
+    if (is_foreign(call->environment)) environment_set(call->environment);
+}
+
+pynn_status pynn_isa_get(int32_t *isa)
+{
+    pynni_call call;
+    if (isa == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_enter(&call));
+    *isa = call.kernels->isa;
+    pynni_leave(&call);
+    return PYNN_OK;
+}
+
+pynn_status pynn_isa_set(int32_t isa)
+{
+    const pynni_kernels *kernels = pynn_isa_name(isa) != NULL ? kernels_of(isa) : NULL;
+    if (kernels == NULL) return PYNN_NO_ISA;
+    store_chosen(kernels);
+    return PYNN_OK;
+}

@@ -1,0 +1,136 @@
+/* Loss and gradient of a batch, and many optimizer steps in one call. */
+#include "internal.h"
+
+#include <string.h>
+
+/* Rows first .. first + rows of a batch, side by side. */
+static void gather(float *gathered, const pynni_batch *batch, size_t inputs, size_t first, size_t rows)
+{
+    for (size_t r = first; r < first + rows; r++)
+        memcpy(gathered + r * inputs, batch->x + batch->order[r] * batch->x_stride, inputs * sizeof(float));
+}
+
+/* The first phase: rows forward, loss, and back to the gradient of every score, block by block. */
+static void pass_rows(const pynni_pass *pass, const pynni_batch *batch, int32_t loss_kind)
+{
+    const pynni_map *map = &pass->map;
+    const size_t block = pynni_row_block(pass->net);
+    pynni_pass_transpose(pass, 0);
+    for (size_t first = 0; first < batch->rows; first += block) {
+        const size_t rows = batch->rows - first < block ? batch->rows - first : block;
+        float *out, *drows;
+        if (map->gathered != NULL) gather(map->gathered, batch, pass->net->inputs, first, rows);
+        pynni_pass_forward(pass, first, rows);
+        out = pynni_pass_rows(pass, first, &drows);
+        pynni_loss_block(pass->kernels, map->losses + first, drows, out, batch, map->scales, first, rows,
+                         pass->net->outputs, loss_kind);
+        pynni_pass_backward(pass, NULL, drows, first, rows);
+    }
+}
+
+static int is_finite(double x) { return x >= -DBL_MAX && x <= DBL_MAX; }
+
+pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, const float *params, const float *x,
+                               size_t x_stride, const pynn_targets *targets, const pynn_mask *mask, size_t rows,
+                               int32_t loss_kind, void *workspace, size_t workspace_bytes)
+{
+    const pynni_batch batch = {.x = x, .x_stride = x_stride, .targets = targets, .rows = rows};
+    pynni_pass pass = {.net = net, .params = params, .x = x, .x_stride = x_stride, .mask = mask, .rows = rows};
+    pynni_call call;
+    double weight, total;
+    if (loss == NULL || grads == NULL || net == NULL || params == NULL || x == NULL) return PYNN_NULL_POINTER;
+    if (rows == 0) return PYNN_BAD_SIZE;
+    PYNNI_TRY(pynni_check_rows(rows, net->inputs, x_stride));
+    PYNNI_TRY(pynni_loss_check(targets, NULL, rows, rows, net->outputs, loss_kind));
+    PYNNI_TRY(pynni_loss_check_net(net, loss_kind));
+    PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, pynni_map_pass(&pass.map, NULL, net, rows)));
+    pynni_map_pass(&pass.map, workspace, net, rows);
+    pass.layers = pynni_layers_until(net, pynni_loss_end(loss_kind));
+    PYNNI_TRY(pynni_enter(&call));
+    pass.kernels = call.kernels;
+    weight = pynni_loss_scales(pass.map.scales, &batch, net->outputs, loss_kind);
+    pass_rows(&pass, &batch, loss_kind);
+    total = pynni_loss_total(pass.map.losses, &batch);
+    pynni_pass_grads(&pass, grads);
+    pynni_leave(&call);
+    *loss = weight > 0.0 ? total / weight : 0.0;
+    return PYNN_OK;
+}
+
+/* One step. PYNN_LOSS_NOT_FINITE leaves all as it was. */
+static pynn_status train_step(const pynni_pass *pass, const pynni_batch *batch, float *params, float *moments,
+                              pynn_state *state, pynn_totals *totals, size_t *where, const pynn_optimizer *optimizer,
+                              double learning_rate, int32_t loss_kind)
+{
+    const double weight = pynni_loss_scales(pass->map.scales, batch, pass->net->outputs, loss_kind);
+    double total;
+    size_t spoilt;
+    pynni_step step;
+    if (!(weight > 0.0)) return PYNN_OK;
+    pass_rows(pass, batch, loss_kind);
+    total = pynni_loss_total(pass->map.losses, batch);
+    if (!is_finite(total)) return PYNN_LOSS_NOT_FINITE;
+    pynni_step_begin(&step, state, pass->kernels, optimizer, params, moments, pass->net->param_count, learning_rate);
+    if (pass->map.grads != NULL) {
+        pynni_pass_grads(pass, pass->map.grads);
+        step.rates.clip =
+            pynni_clip_factor(pass->kernels, pass->map.grads, pass->net->param_count, optimizer->clip_norm);
+        spoilt = pynni_step_apply_all(&step, pass->map.grads, pass->net);
+    } else {
+        spoilt = pynni_pass_learn(pass, &step);
+    }
+    if (spoilt < pass->net->layer_count) {
+        *where = spoilt;
+        return PYNN_PARAMETER_NOT_FINITE;
+    }
+    totals->loss += total;
+    totals->weight += weight;
+    return PYNN_OK;
+}
+
+pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, pynn_totals *totals, size_t *where,
+                             const pynn_net *net, const pynn_optimizer *optimizer, const float *x, size_t x_stride,
+                             const pynn_targets *targets, size_t data_rows, const uint32_t *order, size_t count,
+                             size_t batch, const double *learning_rates, size_t steps, int32_t loss_kind, uint64_t seed,
+                             void *workspace, size_t workspace_bytes)
+{
+    size_t ignored, longest = batch < count ? batch : count;
+    pynn_status status = PYNN_OK;
+    pynni_call call;
+    pynn_mask mask = {.seed = seed};
+    pynni_pass pass = {.net = net, .params = params, .mask = &mask};
+    if (params == NULL || state == NULL || totals == NULL || net == NULL || optimizer == NULL || x == NULL ||
+        order == NULL || learning_rates == NULL)
+        return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_optimizer_check(optimizer));
+    if (moments == NULL && pynni_moments(optimizer) > 0) return PYNN_NULL_POINTER;
+    if (batch == 0 || count == 0 || steps == 0 || steps != (count - 1) / batch + 1) return PYNN_BAD_SIZE;
+    for (size_t k = 0; k < steps; k++) {
+        if (!(learning_rates[k] >= 0.0 && is_finite(learning_rates[k]))) return PYNN_BAD_VALUE;
+    }
+    PYNNI_TRY(pynni_check_rows(data_rows, net->inputs, x_stride));
+    PYNNI_TRY(pynni_loss_check(targets, order, count, data_rows, net->outputs, loss_kind));
+    PYNNI_TRY(pynni_loss_check_net(net, loss_kind));
+    {
+        const int clips = optimizer->clip_norm > 0.0;
+        PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes,
+                                        pynni_map_train(&pass.map, NULL, net, longest, clips)));
+        pynni_map_train(&pass.map, workspace, net, longest, clips);
+    }
+    pass.layers = pynni_layers_until(net, pynni_loss_end(loss_kind));
+    pass.x = pass.map.gathered;
+    pass.x_stride = net->inputs;
+    PYNNI_TRY(pynni_enter(&call));
+    pass.kernels = call.kernels;
+    for (size_t k = 0; k < steps && status == PYNN_OK; k++) {
+        const size_t from = k * batch;
+        const pynni_batch rows = {.x = x, .x_stride = x_stride, .targets = targets, .order = order + from,
+                                  .rows = count - from < batch ? count - from : batch};
+        pass.rows = rows.rows;
+        mask.step = (uint32_t)state->steps;
+        status = train_step(&pass, &rows, params, moments, state, totals, where != NULL ? where : &ignored, optimizer,
+                            learning_rates[k], loss_kind);
+    }
+    pynni_leave(&call);
+    return status;
+}
