@@ -84,20 +84,19 @@ size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, siz
 
 /* ---- kernels ----------------------------------------------------------- */
 
-/*
- * c (m, n) = start + a b by rule 2, then the epilogue. Element (i, k) of a is a[i a_row + k a_k]; b (k, n) and c have
- * dense columns. The epilogue, in this order: flush (rule 6); mask: 0 where mask <= 0, mask (m, n) with the stride
- * of c; relu.
- */
+/* What becomes of a finished sum: nothing; relu; flush (rule 6); flush, then the derivative of a relu. */
+enum { PYNNI_END_PLAIN, PYNNI_END_RELU, PYNNI_END_FLUSH, PYNNI_END_FLUSH_RELU };
+
+/* c (m, n) = start + a b by rule 2. Element (i, k) of a is a[i a_row + k a_k]; b (k, n) and c have dense columns. */
 typedef struct pynni_gemm {
     float *c;
     const float *a;
     const float *b;
     const float *start; /* (n), or NULL for +0 */
-    const float *mask;  /* or NULL */
+    const float *relu;  /* PYNNI_END_FLUSH_RELU: outputs of that relu, (m, n) with the stride of c */
     size_t c_stride, a_row, a_k, b_stride;
     size_t m, n, k;
-    int32_t flush, relu;
+    int32_t end;
 } pynni_gemm;
 
 /* The targets of a row block; row r is row order[r] of the caller's arrays, or r itself where order is NULL. */

@@ -56,7 +56,7 @@ pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds
         call.kernels->transpose(transposed, w, inputs, outputs);
         call.kernels->gemm(&(pynni_gemm){.c = dx, .a = ds, .b = transposed, .c_stride = inputs, .a_row = outputs,
                                          .a_k = 1, .b_stride = inputs, .m = rows, .n = inputs, .k = outputs,
-                                         .flush = 1});
+                                         .end = PYNNI_END_FLUSH});
     }
     if (dw != NULL) pynni_dense_weight_grad(call.kernels, dw, ds, x, x_stride, rows, outputs, 0, inputs);
     if (db != NULL) pynni_dense_bias_grad(call.kernels, db, ds, rows, outputs);

@@ -54,7 +54,7 @@ static void forward(const pynni_pass *pass, const pynni_node *node, float *out, 
         kernels->gemm(&(pynni_gemm){.c = s, .a = in, .b = w, .start = w + node->inputs * node->outputs,
                                     .c_stride = node->outputs, .a_row = in_stride, .a_k = 1,
                                     .b_stride = node->outputs, .m = rows, .n = node->outputs, .k = node->inputs,
-                                    .relu = fused});
+                                    .end = fused ? PYNNI_END_RELU : PYNNI_END_PLAIN});
         if (!fused && node->activation != PYNN_IDENTITY)
             kernels->forward[slot(node->activation)](out, s, rows * node->outputs, (float)node->value);
         return;
@@ -114,9 +114,9 @@ static void input_grad(const pynni_pass *pass, const pynni_node *node, float *dx
                        size_t rows)
 {
     pass->kernels->gemm(&(pynni_gemm){.c = dx, .a = gradient_of(pass, node, first), .b = pass->map.copies + node->copy,
-                                      .mask = relu, .c_stride = node->inputs, .a_row = node->outputs, .a_k = 1,
+                                      .relu = relu, .c_stride = node->inputs, .a_row = node->outputs, .a_k = 1,
                                       .b_stride = node->inputs, .m = rows, .n = node->inputs, .k = node->outputs,
-                                      .flush = 1});
+                                      .end = relu != NULL ? PYNNI_END_FLUSH_RELU : PYNNI_END_FLUSH});
 }
 
 /* Where the gradient of a node's rows may be put until it is taken through the activation: in the place where it will

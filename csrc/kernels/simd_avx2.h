@@ -33,6 +33,25 @@ static inline void vf_store_part(float *p, vf a, vp n) { _mm256_maskstore_ps(p, 
 static inline vf vf_keep(vf a, vf other, vp n) { return _mm256_blendv_ps(other, a, _mm256_castsi256_ps(n)); }
 static inline vf vf_set1(float a) { return _mm256_set1_ps(a); }
 
+static inline void vf_turn(vf square[VL])
+{
+    __m256 pair[8], quad[8];
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(square[i], square[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(square[i], square[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        quad[i] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0x44);
+        quad[i + 1] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0xEE);
+        quad[i + 2] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
+        quad[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        square[i] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20);
+        square[i + 4] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31);
+    }
+}
+
 static inline vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 static inline vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 static inline vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }

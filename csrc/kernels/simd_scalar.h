@@ -40,6 +40,7 @@ static inline void vf_store_part(float *p, vf a, vp n)
     if (n) *p = a;
 }
 static inline vf vf_keep(vf a, vf other, vp n) { return n ? a : other; } /* a in the first n lanes */
+static inline void vf_turn(vf square[VL]) { (void)square; } /* transposes VL vectors */
 static inline vf vf_set1(float a) { return a; }
 
 static inline vf vf_add(vf a, vf b) { return a + b; }
