@@ -16,6 +16,7 @@
     } while (0)
 
 #define PYNNI_BLOCK 256u      /* rule 2: terms of one fma chain */
+#define PYNNI_PANEL 64u       /* packed matrices have their columns rounded up to it */
 #define PYNNI_CHUNK 4096u     /* rule 7: terms of one sum of squares */
 #define PYNNI_WORDS 64u       /* rule 10: random words made at once */
 
@@ -43,7 +44,7 @@ typedef struct pynni_node {
     double value;           /* slope, or dropout probability */
     size_t inputs, outputs;
     size_t params;          /* W, in the flat parameters */
-    size_t copy;            /* W transposed (O, I), among the copies */
+    size_t copy;            /* W transposed (O, I) and packed, among the copies */
     size_t kept;            /* its rows (B, O), then the gradient of what is before its activation (B, O) */
     uint32_t dropouts;      /* dropout layers before it */
 } pynni_node;
@@ -57,20 +58,27 @@ int pynni_node_next(pynni_node *node, const pynn_net *net, size_t layers, size_t
 int pynni_node_previous(pynni_node *node, const pynn_net *net, size_t layers, size_t rows);
 void pynni_node_last(pynni_node *node, const pynn_net *net, size_t layers, size_t rows);
 
+/* Floats of a packed matrix (k, n). */
+size_t pynni_packed(size_t k, size_t n);
+
+/* Whether a matrix of so many columns is better packed before it is used. */
+int pynni_is_wide(size_t columns);
+
 /* The rows that go through the layers together, so that what they need of a layer stays in cache. */
 size_t pynni_row_block(const pynn_net *net);
 
 /* Rows of a weight gradient (I, outputs) that stand in the first-level cache between product and update. */
-size_t pynni_strip_rows(size_t outputs);
+size_t pynni_strip_rows(size_t inputs, size_t outputs);
 
-/* Floats of the two row blocks that pynn_predict alternates between. */
+/* Floats of the two row blocks that pynn_predict alternates between, and of a packed block of W if one is wide. */
 size_t pynni_floats_predict(const pynn_net *net);
 
 /* What a pass over a batch needs besides the parameters, each from a cache line of its own. */
 typedef struct pynni_map {
     float *kept;     /* of every node: rows (B, O), and their gradient (B, O) */
-    float *copies;   /* of every dense layer: W transposed (O, I) */
+    float *copies;   /* of every dense layer but the first: W transposed (O, I), packed */
     float *scratch;  /* (row block, widest) */
+    float *packed;   /* a block of W, or the gradient of a layer's scores (B, O), packed; NULL: nothing is that wide */
     float *strip;    /* whole rows of a weight gradient */
     float *losses;   /* (B) */
     float *scales;   /* (B) */
@@ -87,14 +95,19 @@ size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, siz
 /* What becomes of a finished sum: nothing; relu; flush (rule 6); flush, then the derivative of a relu. */
 enum { PYNNI_END_PLAIN, PYNNI_END_RELU, PYNNI_END_FLUSH, PYNNI_END_FLUSH_RELU };
 
-/* c (m, n) = start + a b by rule 2. Element (i, k) of a is a[i a_row + k a_k]; b (k, n) and c have dense columns. */
+/*
+ * c (m, n) = start + a b by rule 2. Element (i, k) of a is a[i a_row + k a_k]; c has dense columns. b (k, n) is plain,
+ * with dense columns, or packed (b_panel > 0): panels of kernels->panel columns, each (k, panel) and b_panel floats long.
+ */
 typedef struct pynni_gemm {
     float *c;
     const float *a;
     const float *b;
+    float *scratch;     /* PYNNI_BLOCK x PYNNI_PANEL floats to pack a plain b into on the way, or NULL */
     const float *start; /* (n), or NULL for +0 */
     const float *relu;  /* PYNNI_END_FLUSH_RELU: outputs of that relu, (m, n) with the stride of c */
-    size_t c_stride, a_row, a_k, b_stride;
+    size_t c_stride, a_row, a_k;
+    size_t b_stride, b_panel;
     size_t m, n, k;
     int32_t end;
 } pynni_gemm;
@@ -133,8 +146,11 @@ typedef void pynni_loss_rows(float *losses, float *ds, const float *y, const pyn
 /* One instruction set. Arrays have any alignment; elementwise ones may be worked on in place. */
 typedef struct pynni_kernels {
     int32_t isa;
+    size_t panel; /* columns of a packed panel, a divisor of PYNNI_PANEL */
     void (*gemm)(const pynni_gemm *g);
-    void (*transpose)(float *out, const float *in, size_t rows, size_t columns);
+    /* b (k, n) packed, from in (k, n) with a stride; or from in (n, k) dense, turned over */
+    void (*pack)(float *b, const float *in, size_t stride, size_t k, size_t n);
+    void (*pack_turned)(float *b, const float *in, size_t k, size_t n);
     void (*forward[PYNNI_ACTIVATIONS])(float *a, const float *s, size_t n, float slope);
     /* kept is s where pynni_keeps_score, else a; the result is flushed */
     void (*backward[PYNNI_ACTIVATIONS])(float *ds, const float *da, const float *kept, size_t n, float slope);
@@ -168,9 +184,13 @@ void pynni_dropout(const pynni_kernels *kernels, float *y, const float *x, const
 
 /* ---- layers ------------------------------------------------------------ */
 
-/* dw (I, O) rows first .. first + count; x (B, I) with a stride, ds (B, O). */
-void pynni_dense_weight_grad(const pynni_kernels *kernels, float *dw, const float *ds, const float *x, size_t x_stride,
-                             size_t rows, size_t outputs, size_t first, size_t count);
+/* dw (I, O) rows first .. first + count; x (B, I) with a stride, ds (B, O), packed or not. */
+void pynni_dense_weight_grad(const pynni_kernels *kernels, float *dw, const float *ds, int ds_is_packed, const float *x,
+                             size_t x_stride, size_t rows, size_t outputs, size_t first, size_t count);
+
+/* dx (B, I) = ds W^T flushed, from W turned over and packed, times the derivative of a relu whose outputs are given. */
+void pynni_dense_input_grad(const pynni_kernels *kernels, float *dx, const float *ds, const float *turned,
+                            const float *relu, size_t rows, size_t inputs, size_t outputs);
 void pynni_dense_bias_grad(const pynni_kernels *kernels, float *db, const float *ds, size_t rows, size_t outputs);
 
 /* ---- loss -------------------------------------------------------------- */

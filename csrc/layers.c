@@ -27,18 +27,29 @@ pynn_status pynn_dense_forward(float *s, const float *x, size_t x_stride, const 
     return PYNN_OK;
 }
 
-void pynni_dense_weight_grad(const pynni_kernels *kernels, float *dw, const float *ds, const float *x, size_t x_stride,
-                             size_t rows, size_t outputs, size_t first, size_t count)
+void pynni_dense_weight_grad(const pynni_kernels *kernels, float *dw, const float *ds, int ds_is_packed, const float *x,
+                             size_t x_stride, size_t rows, size_t outputs, size_t first, size_t count)
 {
     kernels->gemm(&(pynni_gemm){.c = dw, .a = x + first, .b = ds, .c_stride = outputs, .a_row = 1, .a_k = x_stride,
-                                .b_stride = outputs, .m = count, .n = outputs, .k = rows});
+                                .b_stride = ds_is_packed ? kernels->panel : outputs,
+                                .b_panel = ds_is_packed ? rows * kernels->panel : 0, .m = count, .n = outputs,
+                                .k = rows});
 }
 
 /* The weight gradient of an input that is constantly 1. */
 void pynni_dense_bias_grad(const pynni_kernels *kernels, float *db, const float *ds, size_t rows, size_t outputs)
 {
     static const float one = 1.0f;
-    pynni_dense_weight_grad(kernels, db, ds, &one, 0, rows, outputs, 0, 1);
+    pynni_dense_weight_grad(kernels, db, ds, 0, &one, 0, rows, outputs, 0, 1);
+}
+
+void pynni_dense_input_grad(const pynni_kernels *kernels, float *dx, const float *ds, const float *turned,
+                            const float *relu, size_t rows, size_t inputs, size_t outputs)
+{
+    kernels->gemm(&(pynni_gemm){.c = dx, .a = ds, .b = turned, .relu = relu, .c_stride = inputs, .a_row = outputs,
+                                .a_k = 1, .b_stride = kernels->panel, .b_panel = outputs * kernels->panel, .m = rows,
+                                .n = inputs, .k = outputs,
+                                .end = relu != NULL ? PYNNI_END_FLUSH_RELU : PYNNI_END_FLUSH});
 }
 
 pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds, const float *x, size_t x_stride,
@@ -49,16 +60,13 @@ pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds
     if (rows > 0 && (ds == NULL || (dw != NULL && x == NULL))) return PYNN_NULL_POINTER;
     if (dx != NULL && w == NULL) return PYNN_NULL_POINTER;
     PYNNI_TRY(check_dense(rows, dw != NULL ? x_stride : inputs, inputs, outputs));
-    if (dx != NULL) PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, inputs * outputs));
+    if (dx != NULL) PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, pynni_packed(outputs, inputs)));
     PYNNI_TRY(pynni_enter(&call));
     if (dx != NULL) {
-        float *transposed = workspace;
-        call.kernels->transpose(transposed, w, inputs, outputs);
-        call.kernels->gemm(&(pynni_gemm){.c = dx, .a = ds, .b = transposed, .c_stride = inputs, .a_row = outputs,
-                                         .a_k = 1, .b_stride = inputs, .m = rows, .n = inputs, .k = outputs,
-                                         .end = PYNNI_END_FLUSH});
+        call.kernels->pack_turned(workspace, w, outputs, inputs);
+        pynni_dense_input_grad(call.kernels, dx, ds, workspace, NULL, rows, inputs, outputs);
     }
-    if (dw != NULL) pynni_dense_weight_grad(call.kernels, dw, ds, x, x_stride, rows, outputs, 0, inputs);
+    if (dw != NULL) pynni_dense_weight_grad(call.kernels, dw, ds, 0, x, x_stride, rows, outputs, 0, inputs);
     if (db != NULL) pynni_dense_bias_grad(call.kernels, db, ds, rows, outputs);
     pynni_leave(&call);
     return PYNN_OK;

@@ -6,7 +6,9 @@ enum {
     ROW_BLOCK_FLOATS = 16384, /* of the widest layer: 64 KiB, a small part of a second-level cache */
     ROW_BLOCK_LEAST = 48,     /* enough to hide the reading of the weights */
     ROW_BLOCK_MOST = 192,
-    STRIP_FLOATS = 2048       /* of a weight gradient between product and update: a quarter of a first-level cache */
+    WIDE_LEAST = 192,         /* columns: from here on the strides of a plain matrix hurt */
+    STRIP_FLOATS = 2048,      /* of a weight gradient between product and update: a quarter of a first-level cache */
+    STRIP_ROWS_LEAST = 24     /* fewer rows would read the other factor of the product too often */
 };
 
 size_t pynni_add(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
@@ -126,9 +128,16 @@ static size_t params_of(const pynni_node *node)
     return node->kind == PYNN_DENSE ? (node->inputs + 1) * node->outputs : 0;
 }
 
+size_t pynni_packed(size_t k, size_t n)
+{
+    return pynni_mul(k, pynni_mul(n / PYNNI_PANEL + (n % PYNNI_PANEL > 0), PYNNI_PANEL));
+}
+
+int pynni_is_wide(size_t columns) { return columns >= WIDE_LEAST; }
+
 static size_t copy_of(const pynni_node *node)
 {
-    return node->kind == PYNN_DENSE ? pynni_pad(node->inputs * node->outputs) : 0;
+    return node->kind == PYNN_DENSE ? pynni_packed(node->outputs, node->inputs) : 0;
 }
 
 int pynni_node_first(pynni_node *node, const pynn_net *net, size_t layers, size_t rows)
@@ -175,7 +184,12 @@ int pynni_node_previous(pynni_node *node, const pynn_net *net, size_t layers, si
     return 1;
 }
 
-size_t pynni_strip_rows(size_t outputs) { return outputs < STRIP_FLOATS ? STRIP_FLOATS / outputs : 1; }
+size_t pynni_strip_rows(size_t inputs, size_t outputs)
+{
+    size_t rows = STRIP_FLOATS / outputs;
+    if (rows < STRIP_ROWS_LEAST) rows = STRIP_ROWS_LEAST;
+    return rows < inputs ? rows : inputs;
+}
 
 size_t pynni_row_block(const pynn_net *net)
 {
@@ -185,8 +199,11 @@ size_t pynni_row_block(const pynn_net *net)
 
 size_t pynni_floats_predict(const pynn_net *net)
 {
-    return pynni_mul(2, pynni_pad(pynni_mul(pynni_row_block(net), net->widest)));
+    const size_t block = pynni_pad(pynni_mul(pynni_row_block(net), net->widest));
+    return pynni_add(pynni_mul(2, block), pynni_is_wide(net->widest) ? PYNNI_BLOCK * PYNNI_PANEL : 0);
 }
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static float *take(float *workspace, size_t *used, size_t floats)
 {
@@ -198,16 +215,23 @@ static float *take(float *workspace, size_t *used, size_t floats)
 size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size_t rows)
 {
     pynni_node node;
-    size_t kept = 0, copies = 0, strip = STRIP_FLOATS, used = 0;
+    size_t kept = 0, copies = 0, strip = 0, packed = 0, used = 0;
+    const size_t block = pynni_row_block(net);
     for (int more = pynni_node_first(&node, net, net->layer_count, rows); more;
          more = pynni_node_next(&node, net, net->layer_count, rows)) {
+        const size_t one_strip = pynni_strip_rows(node.inputs, node.outputs) * node.outputs;
         kept = pynni_add(kept, kept_by(&node, rows));
-        copies += copy_of(&node);
-        if (strip < node.outputs) strip = node.outputs;
+        copies = pynni_add(copies, copy_of(&node));
+        strip = larger(strip, one_strip);
+        if (pynni_is_wide(node.outputs)) {
+            packed = larger(packed, PYNNI_BLOCK * PYNNI_PANEL);
+            packed = larger(packed, pynni_packed(rows, node.outputs));
+        }
     }
     map->kept = take(workspace, &used, kept);
     map->copies = take(workspace, &used, copies);
-    map->scratch = take(workspace, &used, pynni_mul(pynni_row_block(net), net->widest));
+    map->scratch = take(workspace, &used, pynni_mul(rows < block ? rows : block, net->widest));
+    map->packed = packed > 0 ? take(workspace, &used, packed) : NULL;
     map->strip = take(workspace, &used, strip);
     map->losses = take(workspace, &used, rows);
     map->scales = take(workspace, &used, rows);
@@ -249,5 +273,5 @@ pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_opti
 pynn_status pynn_dense_backward_bytes(size_t *bytes, size_t inputs, size_t outputs)
 {
     if (bytes == NULL) return PYNN_NULL_POINTER;
-    return bytes_of(bytes, pynni_mul(inputs, outputs));
+    return bytes_of(bytes, pynni_packed(outputs, inputs));
 }

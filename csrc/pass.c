@@ -51,7 +51,8 @@ static void forward(const pynni_pass *pass, const pynni_node *node, float *out, 
     const int fused = node->activation == PYNN_RELU;
     float *s = score != NULL && pynni_keeps_score(node->activation) ? score : out;
     if (node->kind == PYNN_DENSE) {
-        kernels->gemm(&(pynni_gemm){.c = s, .a = in, .b = w, .start = w + node->inputs * node->outputs,
+        kernels->gemm(&(pynni_gemm){.c = s, .a = in, .b = w, .scratch = pynni_is_wide(node->outputs) ? pass->map.packed : NULL,
+                                    .start = w + node->inputs * node->outputs,
                                     .c_stride = node->outputs, .a_row = in_stride, .a_k = 1,
                                     .b_stride = node->outputs, .m = rows, .n = node->outputs, .k = node->inputs,
                                     .end = fused ? PYNNI_END_RELU : PYNNI_END_PLAIN});
@@ -113,10 +114,8 @@ static void backward(const pynni_pass *pass, const pynni_node *node, const float
 static void input_grad(const pynni_pass *pass, const pynni_node *node, float *dx, const float *relu, size_t first,
                        size_t rows)
 {
-    pass->kernels->gemm(&(pynni_gemm){.c = dx, .a = gradient_of(pass, node, first), .b = pass->map.copies + node->copy,
-                                      .relu = relu, .c_stride = node->inputs, .a_row = node->outputs, .a_k = 1,
-                                      .b_stride = node->inputs, .m = rows, .n = node->inputs, .k = node->outputs,
-                                      .end = relu != NULL ? PYNNI_END_FLUSH_RELU : PYNNI_END_FLUSH});
+    pynni_dense_input_grad(pass->kernels, dx, gradient_of(pass, node, first), pass->map.copies + node->copy, relu, rows,
+                           node->inputs, node->outputs);
 }
 
 /* Where the gradient of a node's rows may be put until it is taken through the activation: in the place where it will
@@ -173,7 +172,7 @@ void pynni_pass_transpose(const pynni_pass *pass, int with_dx)
     for (int more = pynni_node_first(&node, pass->net, pass->layers, pass->rows); more;
          more = pynni_node_next(&node, pass->net, pass->layers, pass->rows)) {
         if (node.kind != PYNN_DENSE || (is_first_dense(&node) && !with_dx)) continue;
-        pass->kernels->transpose(pass->map.copies + node.copy, pass->params + node.params, node.inputs, node.outputs);
+        pass->kernels->pack_turned(pass->map.copies + node.copy, pass->params + node.params, node.outputs, node.inputs);
     }
 }
 
@@ -187,7 +186,7 @@ void pynni_pass_grads(const pynni_pass *pass, float *grads)
         if (node.kind == PYNN_DENSE) {
             const float *ds = gradient_of(pass, &node, 0);
             float *dw = grads + node.params;
-            pynni_dense_weight_grad(pass->kernels, dw, ds, in, in_stride, pass->rows, node.outputs, 0, node.inputs);
+            pynni_dense_weight_grad(pass->kernels, dw, ds, 0, in, in_stride, pass->rows, node.outputs, 0, node.inputs);
             pynni_dense_bias_grad(pass->kernels, dw + node.inputs * node.outputs, ds, pass->rows, node.outputs);
         }
         in = rows_of(pass, &node, 0);
@@ -205,11 +204,14 @@ size_t pynni_pass_learn(const pynni_pass *pass, const pynni_step *step)
          more = pynni_node_next(&node, pass->net, pass->layers, pass->rows)) {
         if (node.kind == PYNN_DENSE) {
             const float *ds = gradient_of(pass, &node, 0);
-            const size_t tall = pynni_strip_rows(node.outputs);
+            const size_t tall = pynni_strip_rows(node.inputs, node.outputs);
+            const int packs = pynni_is_wide(node.outputs);
             int finite = 1;
+            if (packs) pass->kernels->pack(pass->map.packed, ds, node.outputs, pass->rows, node.outputs);
             for (size_t first = 0; first < node.inputs; first += tall) {
                 const size_t count = node.inputs - first < tall ? node.inputs - first : tall;
-                pynni_dense_weight_grad(pass->kernels, strip, ds, in, in_stride, pass->rows, node.outputs, first, count);
+                pynni_dense_weight_grad(pass->kernels, strip, packs ? pass->map.packed : ds, packs, in, in_stride,
+                                        pass->rows, node.outputs, first, count);
                 finite &= pynni_step_apply(step, strip, node.params + first * node.outputs, count * node.outputs, 0);
             }
             pynni_dense_bias_grad(pass->kernels, strip, ds, pass->rows, node.outputs);
@@ -242,9 +244,10 @@ pynn_status pynn_predict(float *y, const pynn_net *net, const float *params, con
     PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, pynni_floats_predict(net)));
     PYNNI_TRY(pynni_enter(&call));
     out[0] = workspace;
-    out[1] = out[0] + pynni_floats_predict(net) / 2;
     block = pynni_row_block(net);
-    pass = (pynni_pass){.kernels = call.kernels, .net = net, .params = params, .layers = pynni_layers_until(net, end)};
+    out[1] = out[0] + pynni_pad(block * net->widest);
+    pass = (pynni_pass){.kernels = call.kernels, .net = net, .params = params, .layers = pynni_layers_until(net, end),
+                        .map = {.packed = out[1] + pynni_pad(block * net->widest)}};
     for (size_t first = 0; first < rows; first += block) {
         const size_t count = rows - first < block ? rows - first : block;
         const float *in = x + first * x_stride;
