@@ -4,7 +4,7 @@
 enum {
     FLOATS_PER_LINE = PYNN_WORKSPACE_ALIGNMENT / sizeof(float),
     ROW_BLOCK_FLOATS = 16384, /* of the widest layer: 64 KiB, a small part of a second-level cache */
-    ROW_BLOCK_LEAST = 48,     /* enough to hide the reading of the weights */
+    ROW_BLOCK_LEAST = 128,    /* enough to hide the reading of the weights */
     ROW_BLOCK_MOST = 192,
     WIDE_LEAST = 192,         /* columns: from here on the strides of a plain matrix hurt */
     STRIP_FLOATS = 2048,      /* of a weight gradient between product and update: a quarter of a first-level cache */
