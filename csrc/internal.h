@@ -169,7 +169,9 @@ typedef struct pynni_kernels {
 } pynni_kernels;
 
 extern const pynni_kernels pynni_kernels_scalar;
+extern const pynni_kernels pynni_kernels_sse2;
 extern const pynni_kernels pynni_kernels_avx2;
+extern const pynni_kernels pynni_kernels_neon;
 
 /* Whether the backward pass of an activation reads its score rather than its output. */
 int pynni_keeps_score(int32_t activation);

@@ -7,14 +7,8 @@
 #include <stdint.h>
 
 #define VL 8
-#define TILE_ROWS 6
 #define TILE_VECS 2
 #define TILE_WIDE 8
-#define TILES \
-    TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) \
-    TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
-#define TILE_TABLE(k) {{k##_1x1, k##_2x1, k##_3x1, k##_4x1, k##_5x1, k##_6x1}, \
-                       {k##_1x2, k##_2x2, k##_3x2, k##_4x2, k##_5x2, k##_6x2}}
 #define V_PIN(v) __asm__("" : "+x"(v))
 
 typedef __m256 vf;

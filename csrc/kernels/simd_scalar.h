@@ -16,14 +16,8 @@
 #endif
 
 #define VL 1          /* lanes */
-#define TILE_ROWS 4   /* a product keeps TILE_ROWS x TILE_VECS accumulators */
-#define TILE_VECS 4
+#define TILE_VECS 2   /* a product keeps 6 rows of TILE_VECS accumulators: 2 or 4 */
 #define TILE_WIDE 8   /* vectors of a tile of one row */
-#define TILES \
-    TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) \
-    TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3) TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4)
-#define TILE_TABLE(k) {{k##_1x1, k##_2x1, k##_3x1, k##_4x1}, {k##_1x2, k##_2x2, k##_3x2, k##_4x2}, \
-                       {k##_1x3, k##_2x3, k##_3x3, k##_4x3}, {k##_1x4, k##_2x4, k##_3x4, k##_4x4}}
 #define V_PIN(v) ((void)0) /* keeps a loaded vector in a register */
 
 typedef float vf;    /* floats */

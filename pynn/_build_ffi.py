@@ -1,0 +1,53 @@
+"""Describes the extension module `_pynn`: the C library of csrc with its cffi binding.
+
+Run by setup.py in the root of the project. The declarations are lifted from csrc/pynn.h between its two
+`binding:` marks, so that header and binding cannot drift.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import sysconfig
+from glob import glob
+from pathlib import Path
+
+from cffi import FFI
+
+HEADER = Path("csrc/pynn.h")
+
+GNU_FLAGS = [
+    *("-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-g0", "-fvisibility=hidden"),
+    *("-Wall", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration"),
+    *("-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"),
+]
+MSVC_FLAGS = ["/O2", "/fp:precise", "/std:c11", "/W3"]
+LINUX_LINK_FLAGS = ["-Wl,-z,relro,-z,now,-z,noexecstack"]
+
+
+def declarations() -> str:
+    """What pynn.h declares between its marks, as cffi wants it."""
+    found = re.search(
+        r"/\* binding: begin.*?\*/(.*)/\* binding: end \*/", HEADER.read_text("utf-8"), re.DOTALL
+    )
+    if found is None:
+        raise ValueError(f"{HEADER} lacks its binding marks")
+    return found[1].replace("PYNN_API ", "")
+
+
+msvc = sys.platform == "win32" and "GCC" not in sys.version
+ffi = FFI()
+ffi.cdef(declarations())
+ffi.set_source(
+    "_pynn",
+    '#include "pynn.h"',
+    sources=sorted(glob("csrc/*.c") + glob("csrc/kernels/*.c")),
+    depends=sorted(glob("csrc/*.h") + glob("csrc/kernels/*.h") + glob("csrc/kernels/*.inc")),
+    include_dirs=["csrc"],
+    define_macros=[
+        ("PYNN_API", "")
+    ],  # nothing is exported: other copies of the library in a process stay apart
+    extra_compile_args=MSVC_FLAGS if msvc else GNU_FLAGS,
+    extra_link_args=LINUX_LINK_FLAGS if sys.platform.startswith("linux") else [],
+    py_limited_api=not sysconfig.get_config_var("Py_GIL_DISABLED"),
+)

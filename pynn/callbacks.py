@@ -1,0 +1,102 @@
+"""Callbacks: what acts on a `fit` from outside, at the ends of epochs.
+
+A callback is any object with some of the methods `on_fit_begin(run)`, `on_epoch_end(run)` and
+`on_fit_end(run)`; True from one of the first two stops. `run` is a `pynn.Run`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from . import _core
+from .errors import PynnTypeError, PynnValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._core import Floats
+    from .training import Run
+
+
+class EarlyStopping:
+    """Stops when a quantity of the history no longer gets better.
+
+    Args:
+        patience: epochs without a better value before it stops, at least 1.
+        monitor: key of the history. Names that end in "accuracy" should rise, all others fall.
+        min_delta: how much better counts, at least 0.
+        restore_best: gives the net the parameters of its best epoch when the fit ends, stopped early or not.
+            Moments and counts stay those of the last epoch.
+
+    Attributes:
+        best: the best value; best_epoch: its epoch, counted over all fits of the net from 1.
+
+    Raises:
+        ValueError: when fit begins, a monitor that the history will not have; the error lists its keys.
+    """
+
+    def __init__(
+        self, patience: int, monitor: str = "val_loss", min_delta: float = 0.0, restore_best: bool = True
+    ) -> None:
+        self.patience = _core.integer("patience", patience, 1)
+        self.monitor = monitor
+        self.min_delta = _core.real("min_delta", min_delta, 0)
+        self.restore_best = restore_best
+        self.best = math.nan
+        self.best_epoch = 0
+        self._params: Floats | None = None
+
+    def on_fit_begin(self, run: Run) -> None:
+        if self.monitor not in run.history:
+            raise PynnValueError(
+                f"the history has no {self.monitor!r} to monitor; it has {', '.join(run.history)}"
+            )
+        self.best, self.best_epoch, self._params = math.nan, run.epoch, None
+
+    def on_epoch_end(self, run: Run) -> bool:
+        value = run.history[self.monitor][-1]
+        gain = value - self.best if self.monitor.endswith("accuracy") else self.best - value
+        if math.isnan(self.best) or gain > self.min_delta:
+            self.best, self.best_epoch = value, run.epoch
+            if self.restore_best:
+                self._params = run.net.params.copy()
+        if run.epoch - self.best_epoch < self.patience:
+            return False
+        run.stop_reason = f"{self.monitor} has not got better for {self.patience} epochs"
+        return True
+
+    def on_fit_end(self, run: Run) -> None:
+        if self._params is not None:
+            run.net.params = self._params
+            self._params = None
+
+
+class LearningRate:
+    """Sets the learning rate by a schedule.
+
+    Args:
+        schedule: gets an epoch, or a step, counted over all fits of the net from 0, and returns its learning
+            rate, finite and at least 0.
+        per: "epoch" or "step".
+    """
+
+    def __init__(self, schedule: Callable[[int], float], per: str = "epoch") -> None:
+        if not callable(schedule):
+            raise PynnTypeError(f"schedule must be callable, not {schedule!r}")
+        self.schedule = schedule
+        self.per = _core.known("per", per, ("epoch", "step"))
+
+    def on_fit_begin(self, run: Run) -> None:
+        self._set(run)
+
+    def on_epoch_end(self, run: Run) -> None:
+        if len(run.history["loss"]) < run.epochs:  # a schedule may be a table that ends with the last epoch
+            self._set(run)
+
+    def _set(self, run: Run) -> None:
+        if self.per == "epoch":
+            run.learning_rate = self.schedule(run.epoch)
+        else:
+            first = run.epoch * run.steps_per_epoch
+            run.learning_rate = [self.schedule(first + k) for k in range(run.steps_per_epoch)]
