@@ -23,6 +23,7 @@ static const pynni_kernels *kernels_of(int32_t isa)
     if (isa == PYNN_ISA_SSE2) return &pynni_kernels_sse2;
     if (isa == PYNN_ISA_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return &pynni_kernels_avx2;
+    if (isa == PYNN_ISA_AVX512 && __builtin_cpu_supports("avx512f")) return &pynni_kernels_avx512;
 #elif defined(__aarch64__) && defined(__GNUC__)
     if (isa == PYNN_ISA_NEON) return &pynni_kernels_neon;
 #endif

@@ -171,6 +171,7 @@ typedef struct pynni_kernels {
 extern const pynni_kernels pynni_kernels_scalar;
 extern const pynni_kernels pynni_kernels_sse2;
 extern const pynni_kernels pynni_kernels_avx2;
+extern const pynni_kernels pynni_kernels_avx512;
 extern const pynni_kernels pynni_kernels_neon;
 
 /* Whether the backward pass of an activation reads its score rather than its output. */
