@@ -165,6 +165,9 @@ typedef struct pynni_kernels {
     void (*words)(uint32_t words[PYNNI_WORDS], uint64_t chunk, uint64_t seed, uint32_t step, uint32_t stream);
     void (*uniform)(float *out, const uint32_t *words, size_t n, float a); /* on (-a, a), from n words */
     void (*normal)(float *out, const uint32_t *words, size_t n, float deviation); /* from 2 n words */
+    /* y = x scale where half word first + i of the words is at least the threshold, else 0; n elements */
+    void (*dropout)(float *y, const float *x, const uint32_t *words, size_t first, size_t n, uint32_t threshold,
+                    float scale);
     float (*fma)(float a, float b, float c);
 } pynni_kernels;
 

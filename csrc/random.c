@@ -125,16 +125,14 @@ void pynni_dropout(const pynni_kernels *kernels, float *y, const float *x, const
     const uint32_t threshold = (uint32_t)(65536.0 * p + 0.5);
     const float scale = threshold < 65536 ? (float)(65536.0 / (65536.0 - (double)threshold)) : 0.0f;
     const size_t per_chunk = 2 * PYNNI_WORDS, n = rows * width;
+    const uint64_t start = (uint64_t)first * width;
     uint32_t words[PYNNI_WORDS];
-    uint64_t element = (uint64_t)first * width, chunk_made = UINT64_MAX;
-    for (size_t i = 0; i < n; i++, element++) {
-        size_t at = (size_t)(element % per_chunk);
-        uint32_t half;
-        if (element / per_chunk != chunk_made) {
-            chunk_made = element / per_chunk;
-            kernels->words(words, chunk_made, mask->seed, mask->step, stream_of(PYNNI_STREAM_DROPOUT, mask->layer));
-        }
-        half = words[at / 2] >> (at % 2 * 16) & 0xFFFFu;
-        y[i] = half >= threshold ? x[i] * scale : 0.0f;
+    for (size_t i = 0; i < n;) {
+        const size_t at = (size_t)((start + i) % per_chunk), rest = per_chunk - at;
+        const size_t count = n - i < rest ? n - i : rest;
+        kernels->words(words, (start + i) / per_chunk, mask->seed, mask->step,
+                       stream_of(PYNNI_STREAM_DROPOUT, mask->layer));
+        kernels->dropout(y + i, x + i, words, at, count, threshold, scale);
+        i += count;
     }
 }

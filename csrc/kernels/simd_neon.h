@@ -43,6 +43,8 @@ static inline vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 static inline vi vf_bits(vf a) { return vreinterpretq_s32_f32(a); }
 static inline vf vi_float(vi a) { return vreinterpretq_f32_s32(a); }
 static inline vi vi_set1(int32_t i) { return vdupq_n_s32(i); }
+static inline vi vi_load(const uint32_t *p) { return vreinterpretq_s32_u32(vld1q_u32(p)); }
+static inline void vi_store(uint32_t *p, vi a) { vst1q_u32(p, vreinterpretq_u32_s32(a)); }
 static inline vi vi_add(vi a, vi b) { return vaddq_s32(a, b); }
 static inline vi vi_sub(vi a, vi b) { return vsubq_s32(a, b); }
 static inline vi vi_and(vi a, vi b) { return vandq_s32(a, b); }
@@ -51,6 +53,15 @@ static inline vi vi_xor(vi a, vi b) { return veorq_s32(a, b); }
 #define vi_shl(a, n) vshlq_n_s32(a, n)
 #define vi_shr(a, n) vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), n))
 #define vi_sar(a, n) vshrq_n_s32(a, n)
+
+static inline vi vi_mul(vi a, vi b, vi *high)
+{
+    const uint32x4_t x = vreinterpretq_u32_s32(a), y = vreinterpretq_u32_s32(b);
+    const uint32x4_t low = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(x), vget_low_u32(y)));
+    const uint32x4_t top = vreinterpretq_u32_u64(vmull_u32(vget_high_u32(x), vget_high_u32(y)));
+    *high = vreinterpretq_s32_u32(vuzp2q_u32(low, top));
+    return vreinterpretq_s32_u32(vuzp1q_u32(low, top));
+}
 
 static inline vm vf_lt(vf a, vf b) { return vcltq_f32(a, b); }
 static inline vm vf_le(vf a, vf b) { return vcleq_f32(a, b); }

@@ -93,6 +93,8 @@ static inline vf vi_float(vi i) /* the float with these bits */
 
 /* Integer operations wrap around. */
 static inline vi vi_set1(int32_t i) { return i; }
+static inline vi vi_load(const uint32_t *p) { return (int32_t)*p; }
+static inline void vi_store(uint32_t *p, vi a) { *p = (uint32_t)a; }
 static inline vi vi_add(vi a, vi b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
 static inline vi vi_sub(vi a, vi b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
 static inline vi vi_and(vi a, vi b) { return a & b; }
@@ -101,6 +103,14 @@ static inline vi vi_xor(vi a, vi b) { return a ^ b; }
 #define vi_shl(a, n) ((int32_t)((uint32_t)(a) << (n)))
 #define vi_shr(a, n) ((int32_t)((uint32_t)(a) >> (n))) /* zeros come in */
 #define vi_sar(a, n) ((a) >> (n))                      /* copies of the sign come in */
+
+/* The low half of the product of unsigned a and b; the high half goes to *high. */
+static inline vi vi_mul(vi a, vi b, vi *high)
+{
+    const uint64_t product = (uint64_t)(uint32_t)a * (uint32_t)b;
+    *high = (int32_t)(uint32_t)(product >> 32);
+    return (int32_t)(uint32_t)product;
+}
 
 static inline vm vf_lt(vf a, vf b) { return a < b; } /* ordered: false with a NaN */
 static inline vm vf_le(vf a, vf b) { return a <= b; }

@@ -63,6 +63,8 @@ static inline vf vf_fma(vf a, vf b, vf c)
 static inline vi vf_bits(vf a) { return _mm_castps_si128(a); }
 static inline vf vi_float(vi a) { return _mm_castsi128_ps(a); }
 static inline vi vi_set1(int32_t i) { return _mm_set1_epi32(i); }
+static inline vi vi_load(const uint32_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+static inline void vi_store(uint32_t *p, vi a) { _mm_storeu_si128((__m128i *)(void *)p, a); }
 static inline vi vi_add(vi a, vi b) { return _mm_add_epi32(a, b); }
 static inline vi vi_sub(vi a, vi b) { return _mm_sub_epi32(a, b); }
 static inline vi vi_and(vi a, vi b) { return _mm_and_si128(a, b); }
@@ -71,6 +73,14 @@ static inline vi vi_xor(vi a, vi b) { return _mm_xor_si128(a, b); }
 #define vi_shl(a, n) _mm_slli_epi32(a, n)
 #define vi_shr(a, n) _mm_srli_epi32(a, n)
 #define vi_sar(a, n) _mm_srai_epi32(a, n)
+
+static inline vi vi_mul(vi a, vi b, vi *high)
+{
+    const __m128i even = _mm_mul_epu32(a, b), odd = _mm_mul_epu32(_mm_srli_epi64(a, 32), _mm_srli_epi64(b, 32));
+    const __m128i first = _mm_set_epi32(0, -1, 0, -1);
+    *high = _mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(first, odd));
+    return _mm_or_si128(_mm_and_si128(first, even), _mm_slli_epi64(odd, 32));
+}
 
 static inline vm vf_lt(vf a, vf b) { return _mm_cmplt_ps(a, b); }
 static inline vm vf_le(vf a, vf b) { return _mm_cmple_ps(a, b); }

@@ -138,6 +138,30 @@ static inline __m512 _mm512_shuffle_f32x4(__m512 a, __m512 b, unsigned how)
     EACH r[i] = (i < 8 ? a : b)[(int)(how >> i / 4 * 2 & 3) * 4 + i % 4];
     return r;
 }
+static inline __m512i _mm512_loadu_si512(const void *p)
+{
+    __m512i r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+static inline void _mm512_storeu_si512(void *p, __m512i a) { memcpy(p, &a, sizeof a); }
+static inline __m512i shifted64(__m512i a, int left, int right)
+{
+    uint64_t lanes[8];
+    memcpy(lanes, &a, sizeof lanes);
+    for (int i = 0; i < 8; i++) lanes[i] = lanes[i] << left >> right;
+    memcpy(&a, lanes, sizeof a);
+    return a;
+}
+static inline __m512i _mm512_slli_epi64(__m512i a, unsigned n) { return shifted64(a, (int)n, 0); }
+static inline __m512i _mm512_srli_epi64(__m512i a, unsigned n) { return shifted64(a, 0, (int)n); }
+static inline __m512i _mm512_mul_epu32(__m512i a, __m512i b)
+{
+    uint64_t lanes[8];
+    for (int i = 0; i < 8; i++) lanes[i] = (uint64_t)(uint32_t)a[2 * i] * (uint32_t)b[2 * i];
+    memcpy(&a, lanes, sizeof a);
+    return a;
+}
 #undef EACH
 
 #endif
