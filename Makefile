@@ -51,9 +51,10 @@ bench: $(VENV)/pynn.installed $(VENV)/scikit-learn.installed ## time of a traini
 asan: asan-c asan-python ## all tests under the sanitizers for addresses and undefined behaviour
 
 ubsan: ## the C tests under the sanitizer for undefined behaviour alone
-	$(MAKE) test-programs BUILD=$(BUILD)/ubsan SANITIZE='-fsanitize=undefined -fno-sanitize-recover=all' CFLAGS='-O3 -g'
+	$(MAKE) test-programs BUILD=$(BUILD)/ubsan SANITIZE='$(UBSAN_FLAGS)' CFLAGS='-O1 -g'
 
-exhaustive: $(EXHAUSTIVE) ## the elementary functions over all 2^32 inputs
+exhaustive: ## the elementary functions over all 2^32 inputs
+	@$(PARALLEL) $(EXHAUSTIVE)
 	$(lastword $(EXHAUSTIVE))
 
 peers: $(VENV)/scikit-learn.installed $(VENV)/torch.installed ## install PyTorch and scikit-learn into .venv, for the tests that compare
@@ -129,9 +130,6 @@ $(BUILD)/exhaustive-%: tests/c/exhaustive.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) -O2 -std=gnu11 -ffp-contract=off $(flags.$*) -DPYNNI_VOCABULARY='"../../csrc/kernels/simd_$*.h"' $< -lm -o $@
 
-asan-c:
-	$(MAKE) test-programs BUILD=$(BUILD)/asan SANITIZE='$(ASAN_FLAGS)' CFLAGS='-O1 -g'
-
 TESTS = $(PROGRAMS) $(BUILD)/tests/test_gradients $(BUILD)/tests/test_header
 RUN_ALL = for program in $(1); do echo $$program; $$program || exit 1; done
 
@@ -180,16 +178,17 @@ PYTHON_IS_FIT = import ensurepip, os, sys, sysconfig, venv; \
 	sys.exit(sys.version_info < (3, 10) or not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
 
 tools:
-	@missing=; \
+	@missing=; sudo=; \
 	printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | $(CC) -x c - -o /dev/null 2>/dev/null || \
 		missing='a C compiler with its headers; '; \
 	$(PYTHON) -c '$(PYTHON_IS_FIT)' 2>/dev/null || missing="$${missing}Python 3.10 or later with venv and headers; "; \
 	test -n "$$missing" || exit 0; \
 	echo "missing: $${missing%; }"; \
-	if command -v apt-get >/dev/null; then echo 'sudo apt-get install build-essential python3-dev python3-venv'; \
-	elif command -v dnf >/dev/null; then echo 'sudo dnf install gcc make python3-devel'; \
+	test "$$(id -u)" = 0 || sudo='sudo '; \
+	if command -v apt-get >/dev/null; then echo "$${sudo}apt-get install build-essential python3-dev python3-venv"; \
+	elif command -v dnf >/dev/null; then echo "$${sudo}dnf install gcc make python3-devel"; \
 	elif command -v brew >/dev/null; then echo 'xcode-select --install; brew install python'; fi; \
-	echo 'Another interpreter than $(PYTHON): make demo PYTHON=...'; \
+	case $$missing in *Python*) echo 'or name another interpreter: make demo PYTHON=...' ;; esac; \
 	exit 1
 
 $(VENV)/bin/python: | tools
@@ -209,21 +208,29 @@ $(VENV)/%.installed: | $(VENV)/bin/python
 	$(PIP) install $(or $(packages.$*),$*)
 	@touch $@
 
-# The extension under the sanitizers, from a copy of the sources so that no object of the ordinary build is taken.
-ASAN_SITE = $(BUILD)/asan/site
-ASAN_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all
-ASAN_RUNTIME = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libstdc++.so)
+# ---- sanitizers ------------------------------------------------------------
 
+ASAN_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all
+UBSAN_FLAGS = -fsanitize=undefined -fno-sanitize-recover=all
+ASAN_RUNTIME = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libstdc++.so)
+ASAN_SITE = $(BUILD)/asan/site
+
+asan-c:
+	$(MAKE) test-programs BUILD=$(BUILD)/asan SANITIZE='$(ASAN_FLAGS)' CFLAGS='-O1 -g'
+
+# From a copy of the sources, so that no object of the ordinary build is taken; -O3 would take minutes.
 $(ASAN_SITE)/installed: $(PACKAGE) | $(VENV)/pynn.installed
 	@rm -rf $(ASAN_SITE) $(BUILD)/asan/src
 	@mkdir -p $(BUILD)/asan/src
 	cp -R csrc pynn setup.py pyproject.toml README.md LICENSE $(BUILD)/asan/src
+	sed 's/-O3/-O1/' pynn/_build_ffi.py > $(BUILD)/asan/src/pynn/_build_ffi.py
 	CFLAGS='$(ASAN_FLAGS) -g' $(PIP) install --no-deps --target $(ASAN_SITE) $(BUILD)/asan/src
 	@touch $@
 
-# Their runtime must come first, and keeps a list of what Python never frees.
+# The runtime must be loaded first. What Python leaves to the end of the process is no leak of ours.
 asan-python: $(ASAN_SITE)/installed $(VENV)/pytest.installed
-	LD_PRELOAD='$(ASAN_RUNTIME)' ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/$(ASAN_SITE) $(VENV)/bin/pytest -p no:cacheprovider
+	LD_PRELOAD='$(ASAN_RUNTIME)' ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/$(ASAN_SITE) \
+		$(VENV)/bin/pytest -p no:cacheprovider
 
 # ---- lint ------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
     i1 = x w1 + b1   a = max(0, i1)   y = a w2 + b2   i2 = y - t   L = i2²
 
-with x = 3, w1 = 1, b1 = 1, w2 = 2, b2 = -5, t = 1. The table calls i1 s1, a a1 and y s2. docs/mathematics.md derives it.
+with x = 3, w1 = 1, b1 = 1, w2 = 2, b2 = -5, t = 1. The table calls i1 s1, a a1 and y s2. docs/mathematics.md
+has the same by hand.
 """
 
 import pynn
@@ -24,5 +25,6 @@ for name, value in by_hand.items():
 
 net.loss_and_grad([[3]], [[1]], loss="squared_error")
 net.update(pynn.SGD(learning_rate=0.01))
-print(f"\none step of w -= 0.01 dL/dw later: W1 = {first.weight.item():.2f}, W2 = {second.weight.item():.2f}, "
-      f"L = {net.evaluate([[3]], [[1]], loss='squared_error')['loss']:.4f}")
+loss = net.evaluate([[3]], [[1]], loss="squared_error")["loss"]
+w1, w2 = first.weight.item(), second.weight.item()
+print(f"\nafter one step of w -= 0.01 dL/dw: W1 = {w1:.2f}, W2 = {w2:.2f}, L = {loss:.4f}")
