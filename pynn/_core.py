@@ -154,10 +154,10 @@ def array(name: str, value: object) -> NDArray[Any]:
     if type(value) is np.ndarray:
         found = value
     elif isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
+        found = np.asarray(value.data)
+        if found.dtype.names is None and np.ma.is_masked(value):
             where = _place(np.ma.getmaskarray(value))
             raise PynnValueError(f"{name} is masked at {where}; fill or drop masked entries first")
-        found = np.asarray(value.data)
     else:
         try:
             found = np.asarray(value)

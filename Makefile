@@ -1,0 +1,243 @@
+# `make` alone lists the targets. Variables: CC, CXX, CFLAGS, WARNINGS, PYTHON, VENV.
+
+CC = cc
+CFLAGS = -O3
+WARNINGS = -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Werror
+PYTHON = python3
+VENV = .venv
+BUILD = build
+SANITIZE =
+
+# What the arithmetic contract and the two kinds of library need, whatever CFLAGS says.
+NEEDED = -std=gnu11 -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden $(SANITIZE)
+COMPILE = $(CC) $(CFLAGS) $(NEEDED) $(WARNINGS)
+
+SOURCES = $(wildcard csrc/*.c csrc/kernels/*.c)
+HEADERS = $(wildcard csrc/*.h csrc/kernels/*.h csrc/kernels/*.inc)
+OBJECTS = $(SOURCES:csrc/%.c=$(BUILD)/obj/%.o)
+PACKAGE = $(SOURCES) $(HEADERS) $(wildcard pynn/*.py pynn/*/*.py) setup.py pyproject.toml
+SHARED = $(BUILD)/libpynn.$(if $(filter Darwin,$(shell uname -s)),dylib,so)
+HAVE_CLANG = $(shell command -v clang)
+
+JOBS := $(shell getconf _NPROCESSORS_ONLN)
+PARALLEL = $(MAKE) --no-print-directory -j$(JOBS)
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: help demo test lint lib test-c test-python bench asan ubsan exhaustive peers clean \
+	tools test-programs test-plain test-emulated test-emulated-programs asan-c asan-python lint-c lint-python FORCE
+
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/pynn.installed $(VENV)/matplotlib.installed ## train on real data and draw what came out
+	$(VENV)/bin/python examples/digits.py
+
+test: test-c test-python ## all tests of C and Python
+
+lint: lint-c lint-python ## strict warnings under gcc and clang, ruff, mypy
+
+lib: $(BUILD)/libpynn.a $(SHARED) ## the C library, static and shared; needs no Python
+
+test-c: test-programs test-plain test-emulated ## the tests of the C library
+
+test-python: $(VENV)/pynn.installed $(VENV)/pytest.installed ## the tests of the Python package
+	$(VENV)/bin/pytest
+
+bench: $(VENV)/pynn.installed $(VENV)/scikit-learn.installed ## time of a training step, beside numpy and scikit-learn
+	@for program in $$(grep -l __main__ bench/*.py); do $(VENV)/bin/python $$program || exit 1; done
+
+asan: asan-c asan-python ## all tests under the sanitizers for addresses and undefined behaviour
+
+ubsan: ## the C tests under the sanitizer for undefined behaviour alone
+	$(MAKE) test-programs BUILD=$(BUILD)/ubsan SANITIZE='-fsanitize=undefined -fno-sanitize-recover=all' CFLAGS='-O3 -g'
+
+exhaustive: $(EXHAUSTIVE) ## the elementary functions over all 2^32 inputs
+	$(lastword $(EXHAUSTIVE))
+
+peers: $(VENV)/scikit-learn.installed $(VENV)/torch.installed ## install PyTorch and scikit-learn into .venv, for the tests that compare
+
+clean: ## remove everything that was built
+	rm -rf build dist .venv *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- library ---------------------------------------------------------------
+
+# Changes when the compiler, a flag or the list of sources does, and with it everything is built again.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMPILE) $(SOURCES)' | cmp -s - $@ || echo '$(COMPILE) $(SOURCES)' > $@
+
+$(BUILD)/obj/%.o: csrc/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c $< -o $@
+
+-include $(OBJECTS:.o=.d)
+
+$(BUILD)/libpynn.a: $(OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $(OBJECTS)
+
+$(SHARED): $(OBJECTS)
+	$(CC) $(CFLAGS) $(NEEDED) -shared $(OBJECTS) -o $@
+
+# ---- C tests ---------------------------------------------------------------
+
+# Compiled against the library: all but those that compile the sources in a way of their own.
+LINKED_TESTS = $(filter-out tests/c/test_gradients.c,$(wildcard tests/c/test_*.c))
+PROGRAMS = $(LINKED_TESTS:tests/c/%.c=$(BUILD)/tests/%)
+
+$(BUILD)/tests/%.o: tests/c/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -I csrc -MMD -MP -c $< -o $@
+
+-include $(PROGRAMS:%=%.d)
+
+$(PROGRAMS): %: %.o $(BUILD)/libpynn.a
+	$(CC) $(SANITIZE) $< $(BUILD)/libpynn.a -lm -o $@
+
+# The whole core in double, but for the kernels of instruction sets, which stay what they are.
+DOUBLE = -Dfloat=double -include tests/c/simd_double.h -DPYNNI_VOCABULARY='"../../tests/c/simd_double.h"'
+IN_DOUBLE = $(filter-out csrc/kernels/%,$(SOURCES)) csrc/kernels/scalar.c
+DOUBLE_OBJECTS = $(IN_DOUBLE:csrc/%.c=$(BUILD)/double/%.o) \
+	$(patsubst csrc/%.c,$(BUILD)/obj/%.o,$(filter-out $(IN_DOUBLE),$(SOURCES)))
+
+$(BUILD)/double/%.o: csrc/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(NEEDED) $(DOUBLE) -MMD -MP -c $< -o $@
+
+-include $(patsubst csrc/%.c,$(BUILD)/double/%.d,$(IN_DOUBLE))
+
+$(BUILD)/tests/test_gradients: tests/c/test_gradients.c $(wildcard tests/c/*.h) $(DOUBLE_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(NEEDED) $(DOUBLE) -I csrc $< $(DOUBLE_OBJECTS) -lm -o $@
+
+$(BUILD)/tests/test_header: tests/c/test_header.cpp $(BUILD)/libpynn.a
+	@mkdir -p $(@D)
+	$(CXX) -Wall -Wextra -Wpedantic -Werror $(SANITIZE) -I csrc $< $(BUILD)/libpynn.a -o $@
+
+# Every vocabulary that the build machine can run.
+NATIVE := $(shell { $(CC) -march=native -dM -E -x c /dev/null || $(CC) -dM -E -x c /dev/null; } 2>/dev/null)
+VOCABULARIES := scalar $(and $(filter __x86_64__,$(NATIVE)),sse2) $(and $(filter __AVX2__,$(NATIVE)),avx2) \
+	$(and $(filter __AVX512F__,$(NATIVE)),avx512) $(and $(filter __aarch64__,$(NATIVE)),neon)
+flags.avx2 = -mavx2 -mfma
+flags.avx512 = -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
+EXHAUSTIVE = $(VOCABULARIES:%=$(BUILD)/exhaustive-%)
+
+$(BUILD)/exhaustive-%: tests/c/exhaustive.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) -O2 -std=gnu11 -ffp-contract=off $(flags.$*) -DPYNNI_VOCABULARY='"../../csrc/kernels/simd_$*.h"' $< -lm -o $@
+
+asan-c:
+	$(MAKE) test-programs BUILD=$(BUILD)/asan SANITIZE='$(ASAN_FLAGS)' CFLAGS='-O1 -g'
+
+TESTS = $(PROGRAMS) $(BUILD)/tests/test_gradients $(BUILD)/tests/test_header
+RUN_ALL = for program in $(1); do echo $$program; $$program || exit 1; done
+
+test-programs:
+	@$(PARALLEL) $(TESTS)
+	@$(call RUN_ALL,$(TESTS))
+
+# The bits do not come from our flags: once without any, and once with an instruction that invites contraction.
+CLANG_FMA = clang -O2 $(if $(filter x86_64 amd64,$(shell uname -m)),-mfma)
+
+test-plain: $(EXHAUSTIVE)
+	@mkdir -p $(BUILD)/tests
+	$(CC) -O2 -I csrc tests/c/test_train.c $(SOURCES) -lm -o $(BUILD)/tests/test_train_plain
+	$(BUILD)/tests/test_train_plain
+ifneq ($(HAVE_CLANG),)
+	$(CLANG_FMA) -I csrc tests/c/test_train.c $(SOURCES) -lm -o $(BUILD)/tests/test_train_clang
+	$(BUILD)/tests/test_train_clang
+endif
+	@for program in $(EXHAUSTIVE); do $$program 4099 > $$program.txt || { cat $$program.txt; exit 1; }; done
+	@for program in $(EXHAUSTIVE); do cmp $$program.txt $(BUILD)/exhaustive-scalar.txt || exit 1; done
+	@echo elementary functions: within their bounds, the same bits in $(words $(EXHAUSTIVE)) instruction sets
+
+# AVX-512 in plain C, for machines with AVX2 that lack it.
+EMULATED = $(if $(filter __AVX512F__ __clang__,$(NATIVE)),,$(if $(filter __AVX2__,$(NATIVE)),$(LINKED_TESTS)))
+emulate.kernels/avx512 = -I tests/c/emulated -Wno-psabi -O1
+emulate.dispatch = '-D__builtin_cpu_supports(x)=1'
+
+$(BUILD)/emulated/%.o: csrc/%.c $(wildcard tests/c/emulated/*) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(emulate.$*) -MMD -MP -c $< -o $@
+
+-include $(SOURCES:csrc/%.c=$(BUILD)/emulated/%.d)
+
+$(BUILD)/emulated/test_%: $(BUILD)/tests/test_%.o $(SOURCES:csrc/%.c=$(BUILD)/emulated/%.o)
+	$(CC) $(SANITIZE) $^ -lm -o $@
+
+test-emulated:
+	@$(PARALLEL) test-emulated-programs
+	@$(call RUN_ALL,$(EMULATED:tests/c/%.c=$(BUILD)/emulated/%))
+
+test-emulated-programs: $(EMULATED:tests/c/%.c=$(BUILD)/emulated/%)
+
+# ---- Python ----------------------------------------------------------------
+
+PYTHON_IS_FIT = import ensurepip, os, sys, sysconfig, venv; \
+	sys.exit(sys.version_info < (3, 10) or not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
+
+tools:
+	@missing=; \
+	printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | $(CC) -x c - -o /dev/null 2>/dev/null || \
+		missing='a C compiler with its headers; '; \
+	$(PYTHON) -c '$(PYTHON_IS_FIT)' 2>/dev/null || missing="$${missing}Python 3.10 or later with venv and headers; "; \
+	test -n "$$missing" || exit 0; \
+	echo "missing: $${missing%; }"; \
+	if command -v apt-get >/dev/null; then echo 'sudo apt-get install build-essential python3-dev python3-venv'; \
+	elif command -v dnf >/dev/null; then echo 'sudo dnf install gcc make python3-devel'; \
+	elif command -v brew >/dev/null; then echo 'xcode-select --install; brew install python'; fi; \
+	echo 'Another interpreter than $(PYTHON): make demo PYTHON=...'; \
+	exit 1
+
+$(VENV)/bin/python: | tools
+	$(PYTHON) -m venv $(VENV)
+
+# build/lib.* would keep modules that no longer exist.
+$(VENV)/pynn.installed: $(PACKAGE) | $(VENV)/bin/python
+	@rm -rf build/lib.*
+	$(PIP) install .
+	@touch $@
+
+packages.lint = ruff mypy
+packages.pytest = pytest hypothesis
+packages.torch = torch==2.13.0
+
+$(VENV)/%.installed: | $(VENV)/bin/python
+	$(PIP) install $(or $(packages.$*),$*)
+	@touch $@
+
+# The extension under the sanitizers, from a copy of the sources so that no object of the ordinary build is taken.
+ASAN_SITE = $(BUILD)/asan/site
+ASAN_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all
+ASAN_RUNTIME = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libstdc++.so)
+
+$(ASAN_SITE)/installed: $(PACKAGE) | $(VENV)/pynn.installed
+	@rm -rf $(ASAN_SITE) $(BUILD)/asan/src
+	@mkdir -p $(BUILD)/asan/src
+	cp -R csrc pynn setup.py pyproject.toml README.md LICENSE $(BUILD)/asan/src
+	CFLAGS='$(ASAN_FLAGS) -g' $(PIP) install --no-deps --target $(ASAN_SITE) $(BUILD)/asan/src
+	@touch $@
+
+# Their runtime must come first, and keeps a list of what Python never frees.
+asan-python: $(ASAN_SITE)/installed $(VENV)/pytest.installed
+	LD_PRELOAD='$(ASAN_RUNTIME)' ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/$(ASAN_SITE) $(VENV)/bin/pytest -p no:cacheprovider
+
+# ---- lint ------------------------------------------------------------------
+
+STRICT = -O1 -std=gnu11 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Werror
+
+lint-c:
+	@for compiler in gcc clang; do \
+		command -v $$compiler >/dev/null || { echo "$$compiler is not here"; continue; }; \
+		printf '%s\n' $(SOURCES) examples/xor.c | \
+			xargs -P $(JOBS) -I FILE $$compiler $(STRICT) -I csrc -c FILE -o /dev/null || exit 1; \
+		echo "$$compiler: no warning"; \
+	done
+	$(CXX) -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ csrc/pynn.h
+
+lint-python: $(VENV)/pynn.installed $(VENV)/lint.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy

@@ -1,0 +1,633 @@
+/*
+ * Training: a step that can be checked by hand, many steps in one call against one step at a time, every instruction
+ * set against the scalar one over long runs, what happens when a run diverges, the caller's floating-point environment,
+ * and digests of whole runs, which must come out the same from any compiler with any flags.
+ *
+ *     test_train            the tests
+ *     test_train --print    tests/c/golden.h, as this build would have it
+ */
+#include "check.h"
+
+#include <fenv.h>
+
+#include "golden.h"
+
+enum { MOST_ROWS = 700, MOST_IN = 40, MOST_OUT = 12, MOST_PARAMS = 32768, MOST_STEPS = 600 };
+
+static pynn_layer layers[12];
+static pynn_net net;
+static float params[MOST_PARAMS], moments[2 * MOST_PARAMS], grads[MOST_PARAMS];
+static float other_params[MOST_PARAMS], other_moments[2 * MOST_PARAMS];
+static float x[MOST_ROWS * (MOST_IN + 3)], t[MOST_ROWS * MOST_OUT], weights[MOST_ROWS];
+static int32_t labels[MOST_ROWS];
+static uint32_t order[MOST_ROWS];
+static double rates[MOST_STEPS];
+static float gathered[MOST_ROWS * MOST_IN], gathered_t[MOST_ROWS * MOST_OUT], gathered_weights[MOST_ROWS];
+static int32_t gathered_labels[MOST_ROWS];
+static unsigned char work_storage[(1 << 22) + 64];
+
+static void *workspace(size_t bytes)
+{
+    CHECK(bytes <= sizeof work_storage - 64, "a workspace of %zu bytes", bytes);
+    return work_storage + (64 - (uintptr_t)work_storage % 64) % 64;
+}
+
+static size_t train_bytes(const pynn_optimizer *how, size_t batch)
+{
+    size_t bytes = 0;
+    CHECK_OK(pynn_train_bytes(&bytes, &net, how, batch));
+    return bytes;
+}
+
+static const pynn_optimizer optimizers[] = {
+    {PYNN_SGD, 0, 0.0, 0, 0, 0, 0.0, 0.0},         {PYNN_SGD, 0, 0.9, 0, 0, 0, 0.001, 0.0},
+    {PYNN_SGD, 1, 0.9, 0, 0, 0, 0.0, 1.0},         {PYNN_ADAM, 0, 0, 0.9, 0.999, 1e-8, 0.0, 0.0},
+    {PYNN_ADAMW, 0, 0, 0.9, 0.99, 1e-8, 0.05, 0.5},
+};
+static const char *const optimizer_names[] = {"sgd", "momentum", "nesterov_clipped", "adam", "adamw_clipped"};
+
+/* A net of dense layers in - hidden - hidden - out with the activation between them, a dropout if p > 0, and a head. */
+static void make_net(size_t in, size_t hidden, size_t out, int32_t activation, double p, int32_t head)
+{
+    size_t n = 0;
+    layers[n++] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, in, hidden, 0.0};
+    layers[n++] = (pynn_layer){activation, 0, 0, 0, 0.125};
+    if (p > 0.0) layers[n++] = (pynn_layer){PYNN_DROPOUT, 0, 0, 0, p};
+    layers[n++] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, hidden, hidden, 0.0};
+    layers[n++] = (pynn_layer){activation, 0, 0, 0, 0.125};
+    if (p > 0.0) layers[n++] = (pynn_layer){PYNN_DROPOUT, 0, 0, 0, p};
+    layers[n++] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, hidden, out, 0.0};
+    if (head != PYNN_DENSE) layers[n++] = (pynn_layer){head, 0, 0, 0, 0.125};
+    CHECK_OK(pynn_net_init(&net, layers, n));
+    CHECK(net.param_count <= MOST_PARAMS, "%zu parameters", net.param_count);
+}
+
+static int32_t head_of(int32_t loss)
+{
+    return loss == PYNN_CROSS_ENTROPY ? PYNN_SOFTMAX : loss == PYNN_BINARY_CROSS_ENTROPY ? PYNN_SIGMOID : PYNN_DENSE;
+}
+
+/* Rows that a small net can learn something from: targets follow from sums of inputs. Every value is exact. */
+static void make_data(size_t rows, size_t in, size_t stride, size_t out)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float total = 0.0f;
+        for (size_t i = 0; i < in; i++) {
+            const float value = (float)((int)(any_bits() >> 54) - 512) * 0x1p-9f;
+            x[r * stride + i] = value;
+            total += i % 2 ? value : -value;
+        }
+        for (size_t j = 0; j < out; j++) t[r * out + j] = total > (float)j - 0.5f * (float)out ? 1.0f : 0.0f;
+        labels[r] = (int32_t)(any_bits() % 4 == 0 ? any_below(out) : total > 0.0f ? 0 : out - 1);
+        weights[r] = (float)(any_bits() >> 62) * 0.5f;
+    }
+}
+
+static void start(pynn_state *state, pynn_totals *totals)
+{
+    CHECK_OK(pynn_net_draw(params, &net, 3));
+    memset(moments, 0, sizeof moments);
+    *state = (pynn_state){0, 1.0, 1.0};
+    *totals = (pynn_totals){0.0, 0.0};
+}
+
+/* ---- a step by hand ---------------------------------------------------- */
+
+/* x = 3, w1 = 1, b1 = 1 gives 4, relu keeps it; w2 = 2, b2 = -5 gives 3; t = 1, so that L = 4 and dL/dy = 4. */
+static void test_by_hand(void)
+{
+    static const pynn_layer two[] = {{PYNN_DENSE, 0, 1, 1, 0.0}, {PYNN_RELU, 0, 0, 0, 0.0}, {PYNN_DENSE, 0, 1, 1, 0.0}};
+    static const pynn_optimizer sgd = {PYNN_SGD, 0, 0.0, 0, 0, 0, 0.0, 0.0};
+    static const float gradients[] = {24.0f, 8.0f, 16.0f, 4.0f}, learned[] = {-2.0f, 0.0f, 0.0f, -5.5f};
+    const float input = 3.0f, target = 1.0f;
+    const pynn_targets targets = {&target, 1, NULL, NULL};
+    const uint32_t first = 0;
+    const double rate = 0.125;
+    float w[] = {1.0f, 1.0f, 2.0f, -5.0f}, g[4], out = 0.0f, dx = 0.0f, dy = 4.0f;
+    pynn_state state = {0, 1.0, 1.0};
+    pynn_totals totals = {0.0, 0.0};
+    double loss = 0.0;
+    size_t bytes = 0;
+    void *work;
+    check_case("by hand");
+    CHECK_OK(pynn_net_init(&net, two, 3));
+    bytes = train_bytes(&sgd, 1);
+    work = workspace(bytes);
+    CHECK_OK(pynn_predict(&out, &net, w, &input, 1, 1, PYNN_OUTPUTS, work, sizeof work_storage - 64));
+    CHECK(out == 3.0f, "%g", (double)out);
+    CHECK_OK(pynn_loss_and_grad(&loss, g, &net, w, &input, 1, &targets, NULL, 1, PYNN_SQUARED_ERROR, work, bytes));
+    CHECK_SAME_DOUBLE(loss, 4.0);
+    CHECK_SAME(g, gradients, 4);
+    CHECK_OK(pynn_forward(&out, &net, w, &input, 1, NULL, 1, PYNN_OUTPUTS, work, bytes));
+    CHECK_OK(pynn_backward(g, &dx, &dy, &net, w, &input, 1, NULL, 1, PYNN_OUTPUTS, work, bytes));
+    CHECK_SAME(g, gradients, 4);
+    CHECK(dx == 8.0f, "%g", (double)dx);
+    CHECK_OK(pynn_train_steps(w, NULL, &state, &totals, NULL, &net, &sgd, &input, 1, &targets, 1, &first, 1, 1, &rate, 1,
+                              PYNN_SQUARED_ERROR, 0, work, bytes));
+    CHECK_SAME(w, learned, 4);
+    CHECK(state.steps == 1, "%" PRIu64, state.steps);
+    CHECK_SAME_DOUBLE(totals.loss, 4.0);
+    CHECK_SAME_DOUBLE(totals.weight, 1.0);
+}
+
+/* ---- many steps in one call, and one at a time ------------------------- */
+
+typedef struct run {
+    size_t in, stride, hidden, out, rows, count, batch;
+    int32_t activation, loss;
+    int labelled, weighted;
+    double dropout;
+} run;
+
+static void check_run(const run *r, const pynn_optimizer *how)
+{
+    const size_t steps = (r->count - 1) / r->batch + 1, bytes = train_bytes(how, r->batch);
+    const pynn_targets targets = {r->labelled ? NULL : t, r->out, r->labelled ? labels : NULL,
+                                  r->weighted ? weights : NULL};
+    const uint64_t seed = 99;
+    void *work = workspace(bytes);
+    pynn_state state, alone = {0, 1.0, 1.0};
+    pynn_totals totals, sums = {0.0, 0.0};
+    size_t where = 1234, pass_bytes = 0;
+    CHECK_OK(pynn_permutation(order, r->rows, 8, 0));
+    for (size_t k = r->rows; k < r->count; k++) order[k] = (uint32_t)(k % r->rows); /* some rows twice */
+    for (size_t k = 0; k < steps; k++) rates[k] = 0.01 / (1.0 + 0.1 * (double)k);
+    if (r->weighted) /* the second batch counts for nothing */
+        for (size_t k = r->batch; k < 2 * r->batch && k < r->count; k++) weights[order[k]] = 0.0f;
+    start(&state, &totals);
+    memcpy(other_params, params, sizeof params);
+    memcpy(other_moments, moments, sizeof moments);
+    CHECK_OK(pynn_train_steps(params, moments, &state, &totals, &where, &net, how, x, r->stride, &targets, r->rows, order,
+                              r->count, r->batch, rates, steps, r->loss, seed, work, bytes));
+    CHECK(where == 1234, "a layer was named: %zu", where);
+
+    CHECK_OK(pynn_pass_bytes(&pass_bytes, &net, r->batch));
+    for (size_t k = 0; k < steps; k++) {
+        const size_t from = k * r->batch, n = r->count - from < r->batch ? r->count - from : r->batch;
+        const pynn_mask mask = {seed, (uint32_t)alone.steps, 0};
+        const pynn_targets batch = {r->labelled ? NULL : gathered_t, r->out, r->labelled ? gathered_labels : NULL,
+                                    r->weighted ? gathered_weights : NULL};
+        double loss = 0.0, weight = 0.0, total = 0.0;
+        for (size_t i = 0; i < n; i++) {
+            const size_t row = order[from + i];
+            memcpy(gathered + i * r->in, x + row * r->stride, r->in * sizeof *x);
+            memcpy(gathered_t + i * r->out, t + row * r->out, r->out * sizeof *t);
+            gathered_labels[i] = labels[row];
+            gathered_weights[i] = weights[row];
+            weight += r->weighted ? (double)weights[row] : 1.0;
+        }
+        if (!(weight > 0.0)) continue;
+        CHECK_OK(pynn_loss_and_grad(&loss, grads, &net, other_params, gathered, r->in, &batch, &mask, n, r->loss, work,
+                                    pass_bytes));
+        CHECK_OK(pynn_update(other_params, other_moments, &alone, grads, &net, how, rates[k]));
+        total = loss * weight;
+        sums.loss += total;
+        sums.weight += weight;
+    }
+    CHECK_SAME(params, other_params, net.param_count);
+    CHECK_SAME(moments, other_moments, 2 * net.param_count);
+    CHECK(state.steps == alone.steps, "%" PRIu64 " steps, not %" PRIu64, state.steps, alone.steps);
+    CHECK_SAME_DOUBLE(state.beta1_power, alone.beta1_power);
+    CHECK_SAME_DOUBLE(state.beta2_power, alone.beta2_power);
+    CHECK_SAME_DOUBLE(totals.weight, sums.weight);
+    CHECK_NEAR(totals.loss, sums.loss, 1e-12 * fabs(sums.loss));
+    if (r->weighted && steps > 2) CHECK(state.steps < steps, "%" PRIu64 " of %zu steps", state.steps, steps);
+}
+
+static void test_runs(void)
+{
+    static const run runs[] = {
+        {7, 9, 13, 3, 50, 50, 16, PYNN_RELU, PYNN_CROSS_ENTROPY, 1, 0, 0.0},
+        {7, 7, 13, 3, 50, 50, 16, PYNN_GELU, PYNN_CROSS_ENTROPY, 0, 1, 0.3},
+        {5, 5, 16, 4, 90, 90, 8, PYNN_TANH, PYNN_BINARY_CROSS_ENTROPY, 0, 1, 0.0},
+        {5, 6, 16, 2, 30, 70, 70, PYNN_SILU, PYNN_MEAN_SQUARED_ERROR, 0, 0, 0.1}, /* one batch, rows twice */
+        {5, 5, 9, 1, 40, 33, 1, PYNN_LEAKY_RELU, PYNN_SQUARED_ERROR, 0, 0, 0.0},
+        {8, 11, 33, 10, 650, 650, 300, PYNN_RELU, PYNN_CROSS_ENTROPY, 1, 0, 0.25}, /* several blocks */
+        {40, 40, 100, 5, 60, 60, 25, PYNN_SOFTPLUS, PYNN_HALF_SQUARED_ERROR, 0, 0, 0.0}, /* several strips */
+        {3, 3, 128, 3, 20, 20, 20, PYNN_SIGMOID, PYNN_SQUARED_ERROR, 0, 1, 0.5},
+        {9, 9, 160, 12, 40, 40, 100, PYNN_RELU, PYNN_CROSS_ENTROPY, 1, 0, 0.0}, /* a batch longer than the data */
+    };
+    for (size_t i = 0; i < COUNT(runs); i++) {
+        const run *r = &runs[i];
+        for (size_t k = 0; k < COUNT(optimizers); k++) {
+            check_case("run %zu, %s", i, optimizer_names[k]);
+            make_net(r->in, r->hidden, r->out, r->activation, r->dropout, head_of(r->loss));
+            make_data(r->rows, r->in, r->stride, r->out);
+            check_run(r, &optimizers[k]);
+        }
+    }
+}
+
+/* Widths at which products are packed. */
+static void test_wide_runs(void)
+{
+    static const run wide = {20, 20, 200, 3, 60, 60, 30, PYNN_RELU, PYNN_CROSS_ENTROPY, 1, 0, 0.0};
+    for (size_t k = 0; k < COUNT(optimizers); k += 2) {
+        const size_t in = wide.in, hidden = wide.hidden;
+        check_case("wide run, %s", optimizer_names[k]);
+        layers[0] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, in, 40, 0.0};
+        layers[1] = (pynn_layer){PYNN_RELU, 0, 0, 0, 0.0};
+        layers[2] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, 40, hidden, 0.0};
+        layers[3] = (pynn_layer){PYNN_GELU, 0, 0, 0, 0.0};
+        layers[4] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, hidden, wide.out, 0.0};
+        layers[5] = (pynn_layer){PYNN_SOFTMAX, 0, 0, 0, 0.0};
+        CHECK_OK(pynn_net_init(&net, layers, 6));
+        make_data(wide.rows, in, wide.stride, wide.out);
+        check_run(&wide, &optimizers[k]);
+    }
+}
+
+/* ---- digests ----------------------------------------------------------- */
+
+/* FNV-1a over little-endian bytes; a NaN has no defined bits and must not come here. */
+static uint64_t fnv(uint64_t hash, uint64_t bits, int bytes)
+{
+    for (int i = 0; i < bytes; i++) hash = (hash ^ (bits >> 8 * i & 0xFF)) * 0x100000001B3u;
+    return hash;
+}
+static uint64_t fnv_floats(uint64_t hash, const float *p, size_t n)
+{
+    size_t nans = 0;
+    for (size_t i = 0; i < n; i++) {
+        nans += p[i] != p[i];
+        hash = fnv(hash, bits_of(p[i]), 4);
+    }
+    CHECK(nans == 0, "%zu of the numbers of a digest are NaN", nans);
+    return hash;
+}
+static uint64_t fnv_double(uint64_t hash, double d)
+{
+    uint64_t bits;
+    memcpy(&bits, &d, sizeof bits);
+    return fnv(hash, bits, 8);
+}
+#define FNV_START 0xCBF29CE484222325u
+
+/* `epochs` shuffled epochs; the digest of all that training has made. No arithmetic here or in make_data needs rounding,
+ * so that the caller may have set it as he likes. */
+static uint64_t train_digest(const run *r, const pynn_optimizer *how, uint32_t epochs)
+{
+    const size_t steps = (r->count - 1) / r->batch + 1, bytes = train_bytes(how, r->batch);
+    const pynn_targets targets = {r->labelled ? NULL : t, r->out, r->labelled ? labels : NULL,
+                                  r->weighted ? weights : NULL};
+    size_t count = 0;
+    pynn_state state;
+    pynn_totals totals;
+    uint64_t hash = FNV_START;
+    start(&state, &totals);
+    CHECK_OK(pynn_optimizer_moments(&count, how));
+    for (uint32_t epoch = 0; epoch < epochs; epoch++) {
+        for (size_t k = 0; k < steps; k++) rates[k] = epoch % 2 ? 0x1p-6 : 0x1p-7;
+        CHECK_OK(pynn_permutation(order, r->count, 8, epoch));
+        CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, how, x, r->stride, &targets, r->rows, order,
+                                  r->count, r->batch, rates, steps, r->loss, 5, workspace(bytes), bytes));
+    }
+    hash = fnv_floats(hash, params, net.param_count);
+    hash = fnv_floats(hash, moments, count * net.param_count);
+    hash = fnv(hash, state.steps, 8);
+    hash = fnv_double(hash, state.beta1_power);
+    hash = fnv_double(hash, state.beta2_power);
+    hash = fnv_double(hash, totals.loss);
+    return fnv_double(hash, totals.weight);
+}
+
+/* 500 steps of a small net: an optimizer with relu, or an activation with Adam. */
+static uint64_t long_run(size_t optimizer, int32_t activation)
+{
+    static const run small = {8, 8, 16, 4, 200, 200, 40, 0, PYNN_CROSS_ENTROPY, 1, 0, 0.0};
+    check_seed = 7;
+    make_net(small.in, small.hidden, small.out, activation, 0.0, PYNN_SOFTMAX);
+    make_data(small.rows, small.in, small.stride, small.out);
+    return train_digest(&small, &optimizers[optimizer], 100);
+}
+
+static uint64_t optimizer_run(size_t i) { return long_run(i, PYNN_RELU); }
+static uint64_t activation_run(size_t i) { return long_run(3, PYNN_IDENTITY + (int32_t)i); }
+
+static const char *const loss_names[] = {"squared", "half_squared", "mean_squared", "cross_entropy", "binary"};
+
+/* Every loss, with dropout and weights, and inner sizes beyond a block of 256: inputs of a layer, rows of a batch. */
+static uint64_t loss_run(size_t loss)
+{
+    const run r = {12, 14, 20, 3, 330, 330, 300, PYNN_SILU, (int32_t)loss, 0, 1, 0.25};
+    check_seed = 11 + loss;
+    make_net(r.in, r.hidden, r.out, r.activation, r.dropout, head_of(r.loss));
+    make_data(r.rows, r.in, r.stride, r.out);
+    for (size_t i = 0; loss == PYNN_CROSS_ENTROPY && i < r.rows; i++) /* rows that sum to 1 */
+        t[i * 3] = 0.5f, t[i * 3 + 1] = labels[i] ? 0.375f : 0.125f, t[i * 3 + 2] = labels[i] ? 0.125f : 0.375f;
+    return train_digest(&r, &optimizers[loss], 3);
+}
+
+static uint64_t wide_run(size_t which)
+{
+    const run r = {10, 10, 0, 12, 40, 40, 20, 0, PYNN_CROSS_ENTROPY, 1, 0, 0.0};
+    const int32_t activation = which ? PYNN_GELU : PYNN_RELU;
+    check_seed = 23 + which;
+    layers[0] = (pynn_layer){PYNN_DENSE, PYNN_INIT_HE_UNIFORM, r.in, 300, 0.0};
+    layers[1] = (pynn_layer){activation, 0, 0, 0, 0.0};
+    layers[2] = (pynn_layer){PYNN_DENSE, PYNN_INIT_GLOROT_NORMAL, 300, 67, 0.0};
+    layers[3] = (pynn_layer){PYNN_SOFTPLUS, 0, 0, 0, 0.0};
+    layers[4] = (pynn_layer){PYNN_DENSE, PYNN_INIT_GLOROT_UNIFORM, 67, r.out, 0.0};
+    layers[5] = (pynn_layer){PYNN_SOFTMAX, 0, 0, 0, 0.0};
+    CHECK_OK(pynn_net_init(&net, layers, 6));
+    make_data(r.rows, r.in, r.stride, r.out);
+    return train_digest(&r, &optimizers[which ? 4 : 1], 2);
+}
+
+/* An activation and its derivative over floats of all sizes. */
+static uint64_t function_run(size_t i)
+{
+    enum { N = 8192 };
+    static float s[N], a[N], da[N];
+    const int32_t kind = PYNN_IDENTITY + (int32_t)i;
+    for (size_t k = 0; k < N; k++) {
+        s[k] = k % 2 ? (float)((int)(k / 2) - 2048) * 0x1p-6f : float_of((uint32_t)(k << 19 | 0x5A5A5));
+        if (!(fabsf(s[k]) <= FLT_MAX)) s[k] = 0.0f;
+        da[k] = (float)((int)(k % 17) - 8);
+    }
+    CHECK_OK(pynn_activation_forward(a, s, N, kind, 0.125));
+    CHECK_OK(pynn_activation_backward(da, da, s, a, N, kind, 0.125));
+    return fnv_floats(fnv_floats(FNV_START, a, N), da, N);
+}
+
+static uint64_t draw_run(size_t init)
+{
+    static float w[4000], b[40];
+    CHECK_OK(pynn_dense_draw(w, b, 100, 40, (int32_t)init + PYNN_INIT_HE_NORMAL, 0x123456789ABCDEF, 2));
+    return fnv_floats(FNV_START, w, 4000);
+}
+
+/* ---- the table of digests ---------------------------------------------- */
+
+static const char *const activation_names[] = {"identity", "relu", "leaky_relu", "sigmoid",
+                                               "tanh",     "softplus", "gelu",   "silu"};
+static const char *const draw_names[] = {"he_normal", "he_uniform", "glorot_normal", "glorot_uniform"};
+static const char *const wide_names[] = {"relu", "gelu"};
+
+static const struct digests {
+    const char *kind;
+    const char *const *names;
+    size_t count;
+    uint64_t (*run)(size_t);
+} tables[] = {
+    {"optimizer", optimizer_names, COUNT(optimizer_names), optimizer_run},
+    {"activation", activation_names, COUNT(activation_names), activation_run},
+    {"loss", loss_names, COUNT(loss_names), loss_run},
+    {"wide", wide_names, COUNT(wide_names), wide_run},
+    {"function", activation_names, COUNT(activation_names), function_run},
+    {"draw", draw_names, COUNT(draw_names), draw_run},
+};
+
+static void print_golden(void)
+{
+    printf("/* Digests of the runs of tests/c/test_train.c, the same on every machine; made by test_train --print. They change\n"
+           " * only with the arithmetic contract. */\n"
+           "static const struct golden {\n"
+           "    const char *kind, *name;\n"
+           "    uint64_t digest;\n"
+           "} goldens[] = {\n");
+    for (size_t i = 0; i < COUNT(tables); i++)
+        for (size_t k = 0; k < tables[i].count; k++)
+            printf("    {\"%s\", \"%s\", 0x%016" PRIx64 "u},\n", tables[i].kind, tables[i].names[k], tables[i].run(k));
+    printf("};\n");
+}
+
+/* Runs with every instruction set; the first is the scalar one. */
+static void test_golden(void)
+{
+    static uint64_t scalar[COUNT(tables)][16];
+    size_t found = 0;
+    int32_t isa = -1;
+    CHECK_OK(pynn_isa_get(&isa));
+    for (size_t i = 0; i < COUNT(tables); i++) {
+        for (size_t k = 0; k < tables[i].count; k++) {
+            const struct golden *g = goldens, *end = goldens + COUNT(goldens);
+            const uint64_t digest = tables[i].run(k);
+            check_case("digest %s %s", tables[i].kind, tables[i].names[k]);
+            if (isa == PYNN_ISA_SCALAR) scalar[i][k] = digest;
+            CHECK(digest == scalar[i][k], "%016" PRIx64 ", not %016" PRIx64 " as scalar", digest, scalar[i][k]);
+            while (g < end && (strcmp(g->kind, tables[i].kind) != 0 || strcmp(g->name, tables[i].names[k]) != 0)) g++;
+            if (!CHECK(g < end, "no digest is stored")) continue;
+            found++;
+            CHECK(digest == g->digest, "%016" PRIx64 ", not %016" PRIx64, digest, g->digest);
+        }
+    }
+    CHECK(found == COUNT(goldens), "%zu of %zu stored digests were made", found, COUNT(goldens));
+}
+
+/* Long runs learn: what the digests are of is worth being the same. */
+static void test_learning(void)
+{
+    static const pynn_optimizer adam = {PYNN_ADAM, 0, 0, 0.9, 0.999, 1e-8, 0.0, 0.0};
+    const pynn_targets targets = {t, 1, NULL, NULL};
+    const size_t rows = 256;
+    pynn_state state;
+    pynn_totals totals;
+    double first = 0.0;
+    check_case("learning");
+    check_seed = 5;
+    make_net(4, 16, 1, PYNN_TANH, 0.0, PYNN_DENSE);
+    make_data(rows, 4, 4, 1);
+    for (size_t r = 0; r < rows; r++) t[r] = 0.5f * x[4 * r] * x[4 * r + 1] - x[4 * r + 2];
+    start(&state, &totals);
+    for (uint32_t epoch = 0; epoch < 60; epoch++) {
+        const size_t bytes = train_bytes(&adam, 32);
+        for (size_t k = 0; k < 8; k++) rates[k] = 0.01;
+        totals = (pynn_totals){0.0, 0.0};
+        CHECK_OK(pynn_permutation(order, rows, 1, epoch));
+        CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, &adam, x, 4, &targets, rows, order, rows, 32,
+                                  rates, 8, PYNN_SQUARED_ERROR, 0, workspace(bytes), bytes));
+        if (epoch == 0) first = totals.loss;
+    }
+    CHECK(totals.loss < 0.02 * first, "the loss went from %g to %g", first, totals.loss);
+    CHECK(state.steps == 480, "%" PRIu64 " steps", state.steps);
+}
+
+/* ---- divergence -------------------------------------------------------- */
+
+static void test_loss_not_finite(void)
+{
+    static float before_params[MOST_PARAMS], before_moments[2 * MOST_PARAMS];
+    static const uint32_t rows[] = {0, 1, 2, 3, 4, 5};
+    const pynn_targets targets = {t, 2, NULL, NULL};
+    for (size_t k = 0; k < COUNT(optimizers); k++) {
+        const size_t bytes = train_bytes(&optimizers[k], 2);
+        void *work = workspace(bytes);
+        pynn_state state, before;
+        pynn_totals totals, totals_before;
+        size_t where = 77;
+        check_case("loss not finite, %s", optimizer_names[k]);
+        make_net(3, 8, 2, PYNN_RELU, 0.0, PYNN_DENSE);
+        make_data(6, 3, 3, 2);
+        for (size_t i = 0; i < 3; i++) rates[i] = 0.01;
+        start(&state, &totals); /* two good steps, for comparison */
+        CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, &optimizers[k], x, 3, &targets, 6, rows, 4, 2,
+                                  rates, 2, PYNN_SQUARED_ERROR, 0, work, bytes));
+        memcpy(before_params, params, sizeof params);
+        memcpy(before_moments, moments, sizeof moments);
+        before = state;
+        totals_before = totals;
+        t[5 * 2] = k % 2 ? INFINITY : NAN; /* a third step that fails */
+        start(&state, &totals);
+        CHECK_STATUS(PYNN_LOSS_NOT_FINITE,
+                     pynn_train_steps(params, moments, &state, &totals, &where, &net, &optimizers[k], x, 3, &targets, 6, rows,
+                                      6, 2, rates, 3, PYNN_SQUARED_ERROR, 0, work, bytes));
+        CHECK_SAME(params, before_params, net.param_count);
+        CHECK_SAME(moments, before_moments, 2 * net.param_count);
+        CHECK(state.steps == 2 && before.steps == 2, "%" PRIu64 " steps", state.steps);
+        CHECK_SAME_DOUBLE(state.beta1_power, before.beta1_power);
+        CHECK_SAME_DOUBLE(state.beta2_power, before.beta2_power);
+        CHECK_SAME_DOUBLE(totals.loss, totals_before.loss);
+        CHECK_SAME_DOUBLE(totals.weight, totals_before.weight);
+        CHECK(where == 77, "a layer was named: %zu", where);
+    }
+}
+
+/* The layer whose parameters are spoilt is named. A moment that overflows the next update spoils just the one. */
+static void test_parameter_not_finite(void)
+{
+    static const uint32_t rows[] = {0, 1, 2, 3};
+    const pynn_targets targets = {t, 2, NULL, NULL};
+    static const size_t dense[] = {0, 2, 4};
+    for (size_t k = 1; k < COUNT(optimizers); k++) {
+        for (size_t which = 0; which < COUNT(dense); which++) {
+            for (int bias = 0; bias < 2; bias++) {
+                const pynn_layer *layer = &layers[dense[which]];
+                pynn_state state;
+                pynn_totals totals;
+                size_t where = 77, at = 0, bytes;
+                check_case("layer %zu not finite, %s", dense[which], optimizer_names[k]);
+                make_net(3, 8, 2, PYNN_TANH, 0.0, PYNN_DENSE);
+                make_data(4, 3, 3, 2);
+                bytes = train_bytes(&optimizers[k], 4);
+                start(&state, &totals);
+                CHECK_OK(pynn_net_offset(&at, &net, dense[which]));
+                moments[at + (bias ? layer->inputs * layer->outputs : any_below(layer->inputs * layer->outputs))] = 3e38f;
+                rates[0] = 10.0;
+                CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
+                             pynn_train_steps(params, moments, &state, &totals, &where, &net, &optimizers[k], x, 3, &targets,
+                                              4, rows, 4, 4, rates, 1, PYNN_SQUARED_ERROR, 0, workspace(bytes), bytes));
+                CHECK(where == dense[which], "layer %zu", where);
+                CHECK(state.steps == 1, "%" PRIu64 " steps", state.steps);
+                start(&state, &totals);
+                moments[at] = 3e38f; /* where may be NULL */
+                CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
+                             pynn_train_steps(params, moments, &state, &totals, NULL, &net, &optimizers[k], x, 3, &targets, 4,
+                                              rows, 4, 4, rates, 1, PYNN_SQUARED_ERROR, 0, workspace(bytes), bytes));
+            }
+        }
+    }
+    for (size_t which = 0; which < 3; which++) { /* plain SGD: a chain of single weights, where one gradient is 100 */
+        static const pynn_layer chain[] = {{PYNN_DENSE, 0, 1, 1, 0.0}, {PYNN_DENSE, 0, 1, 1, 0.0}, {PYNN_DENSE, 0, 1, 1, 0.0}};
+        float w[] = {1.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0.0f}, input = 1.0f, target = 0.5f;
+        const pynn_targets goal = {&target, 1, NULL, NULL};
+        pynn_state state = {0, 1.0, 1.0};
+        pynn_totals totals = {0.0, 0.0};
+        size_t where = 77, bytes;
+        check_case("layer %zu not finite, plain", which);
+        CHECK_OK(pynn_net_init(&net, chain, 3));
+        bytes = train_bytes(&optimizers[0], 1);
+        w[2 * which] = 0.01f;
+        *(which == 0 ? &input : &w[2 * which - 2]) = 100.0f;
+        rates[0] = 1e38;
+        CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
+                     pynn_train_steps(w, NULL, &state, &totals, &where, &net, &optimizers[0], &input, 1, &goal, 1, rows, 1, 1,
+                                      rates, 1, PYNN_SQUARED_ERROR, 0, workspace(bytes), bytes));
+        CHECK(where == which, "layer %zu", where);
+    }
+}
+
+/* ---- the caller's floating-point environment --------------------------- */
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+enum { KEPT = 0xFFC0, FLUSHING = 0x8040, UNMASKED = 0x1F80 };
+static uint64_t control_get(void) { return _mm_getcsr(); }
+static void control_set(uint64_t control) { _mm_setcsr((uint32_t)control); }
+#elif defined(__aarch64__)
+enum { KEPT = -1, FLUSHING = 1 << 24, UNMASKED = 0 };
+static uint64_t control_get(void)
+{
+    uint64_t control;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    return control;
+}
+static void control_set(uint64_t control) { __asm__ volatile("msr fpcr, %0" : : "r"(control)); }
+#else
+enum { KEPT = 0, FLUSHING = 0, UNMASKED = 0 };
+static uint64_t control_get(void) { return 0; }
+static void control_set(uint64_t control) { (void)control; }
+#endif
+
+static const int roundings[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+
+static void test_environment(void)
+{
+    static const struct { const struct digests *table; size_t which; } picks[] = {
+        {&tables[2], 0}, {&tables[2], 1}, {&tables[2], 2}, {&tables[2], 3}, {&tables[2], 4}, {&tables[3], 1},
+        {&tables[4], 3}, {&tables[4], 4}, {&tables[4], 5}, {&tables[4], 6}, {&tables[4], 7}, {&tables[5], 0},
+        {&tables[5], 3},
+    };
+    const uint64_t before = control_get();
+    for (size_t i = 0; i < COUNT(picks); i++) {
+        const uint64_t wanted = picks[i].table->run(picks[i].which);
+        for (size_t k = 0; k < 2 * COUNT(roundings); k++) {
+            uint64_t foreign, after, digest;
+            int rounding;
+            if (fesetround(roundings[k / 2]) != 0) continue;
+            if (k % 2) control_set(control_get() | (uint64_t)FLUSHING);
+            foreign = control_get();
+            digest = picks[i].table->run(picks[i].which);
+            after = control_get();
+            rounding = fegetround();
+            control_set(before);
+            fesetround(FE_TONEAREST);
+            check_case("digest %s %zu, rounding %d, flushing %zu", picks[i].table->kind, picks[i].which,
+                       roundings[k / 2], k % 2);
+            CHECK(digest == wanted, "%016" PRIx64 ", not %016" PRIx64, digest, wanted);
+            CHECK((after & (uint64_t)KEPT) == (foreign & (uint64_t)KEPT) && rounding == roundings[k / 2],
+                  "the environment was %" PRIx64 " and is %" PRIx64, foreign, after);
+        }
+    }
+}
+
+/* Exceptions that trap: NaN and infinity are values like any other. */
+static void test_traps(void)
+{
+    float s[] = {NAN, INFINITY, -INFINITY, 0.0f, FLT_MAX, 0x1p-140f}, h[6];
+    const uint64_t before = control_get();
+    uint64_t after;
+    pynn_status first, second;
+    check_case("traps");
+    control_set((before & ~(uint64_t)0x3F) & ~(uint64_t)UNMASKED);
+    first = pynn_softmax_forward(h, s, 2, 3);
+    second = pynn_activation_forward(s, s, 6, PYNN_GELU, 0.0);
+    after = control_get();
+    control_set(before);
+    CHECK_OK(first);
+    CHECK_OK(second);
+    CHECK((after & (uint64_t)UNMASKED) == 0, "the environment is %" PRIx64, after);
+}
+
+static void test_all(void)
+{
+    test_by_hand();
+    test_runs();
+    test_wide_runs();
+    test_golden();
+    test_loss_not_finite();
+    test_parameter_not_finite();
+    test_environment();
+    test_traps();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--print") == 0) {
+        print_golden();
+        return check_failures > 0;
+    }
+    every_isa(test_all);
+    test_learning();
+    return check_end("test_train");
+}
