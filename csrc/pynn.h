@@ -255,12 +255,12 @@ PYNN_API pynn_status pynn_forward(float *y, const pynn_net *net, const float *pa
                                   size_t workspace_bytes);
 
 /* From dy (B, O) to the gradients of all parameters and of the input; grads or dx (B, I) may be NULL.
- * All other arguments, and the workspace, are those of the pynn_forward before. */
+ * All other arguments, and the workspace, are those of the pynn_forward before; once for each pynn_forward. */
 PYNN_API pynn_status pynn_backward(float *grads, float *dx, const float *dy, const pynn_net *net, const float *params,
                                    const float *x, size_t x_stride, const pynn_mask *mask, size_t rows, int32_t end,
                                    void *workspace, size_t workspace_bytes);
 
-/* Loss of a batch and its gradient in every parameter, in one call. */
+/* Loss of a batch and its gradient in every parameter, in one call. Both may come out NaN or infinite. */
 PYNN_API pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, const float *params,
                                         const float *x, size_t x_stride, const pynn_targets *targets,
                                         const pynn_mask *mask, size_t rows, int32_t loss_kind, void *workspace,
@@ -294,8 +294,9 @@ typedef struct pynn_state {
 /* Moment arrays that an optimizer keeps: 0, 1 or 2, each as long as the parameters, one after the other. */
 PYNN_API pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimizer);
 
-/* One optimizer step on given gradients. */
-PYNN_API pynn_status pynn_update(float *params, float *moments, pynn_state *state, const float *grads,
+/* One optimizer step on given gradients. On PYNN_PARAMETER_NOT_FINITE the step is counted, the parameters are spoilt and
+ * *where, if not NULL, is the layer. */
+PYNN_API pynn_status pynn_update(float *params, float *moments, pynn_state *state, size_t *where, const float *grads,
                                  const pynn_net *net, const pynn_optimizer *optimizer, double learning_rate);
 
 /* ---- train ------------------------------------------------------------- */
@@ -311,11 +312,12 @@ PYNN_API pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const 
                                       size_t batch, size_t workers);
 
 /*
- * `steps` optimizer steps in one call. Step k trains on the rows order[k batch .. min((k+1) batch, count)) of x,
+ * `steps` = ceil(count / batch) optimizer steps in one call. Step k trains on the rows order[k batch .. min((k+1) batch, count)) of x,
  * targets and weights, with learning_rates[k], and drops out as mask (seed given, step from the state). A batch
  * whose weights are all 0 is skipped and not counted. totals are added to.
  * On PYNN_LOSS_NOT_FINITE everything stands as before the failing step; on PYNN_PARAMETER_NOT_FINITE the
- * parameters are spoilt and *where, if not NULL, is the layer. state->steps tells how far it came.
+ * parameters are spoilt and *where, if not NULL, is the layer. state->steps tells how far it came, a step that spoilt
+ * the parameters included.
  */
 PYNN_API pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, pynn_totals *totals,
                                       size_t *where, const pynn_net *net, const pynn_optimizer *optimizer,
