@@ -20,6 +20,19 @@
 #define PYNNI_CHUNK 4096u     /* rule 7: terms of one sum of squares */
 #define PYNNI_WORDS 64u       /* rule 10: random words made at once */
 
+/* ---- executor ---------------------------------------------------------- */
+
+/* PYNN_OK, or what is wrong with an executor, which may be NULL. */
+pynn_status pynni_check_executor(const pynn_executor *executor);
+
+size_t pynni_workers(const pynn_executor *executor);
+
+/* Runs the task for every worker, each in the floating-point environment of rule 1. */
+void pynni_run(const pynn_executor *executor, void (*task)(void *argument, size_t worker), void *argument);
+
+/* The part of 0 .. n that is a worker's: *first .. *end. */
+void pynni_share(size_t *first, size_t *end, size_t n, size_t worker, size_t workers);
+
 /* ---- net: sizes -------------------------------------------------------- */
 
 /* Sums of float counts that stick at SIZE_MAX instead of wrapping around. */
@@ -46,6 +59,7 @@ typedef struct pynni_node {
     size_t params;          /* W, in the flat parameters */
     size_t copy;            /* W transposed (O, I) and packed, among the copies */
     size_t kept;            /* its rows (B, O), then the gradient of what is before its activation (B, O) */
+    size_t packed;          /* that gradient packed, if it is wide */
     uint32_t dropouts;      /* dropout layers before it */
 } pynni_node;
 
@@ -70,25 +84,27 @@ size_t pynni_row_block(const pynn_net *net);
 /* Rows of a weight gradient (I, outputs) that stand in the first-level cache between product and update. */
 size_t pynni_strip_rows(size_t inputs, size_t outputs);
 
-/* Floats of the two row blocks that pynn_predict alternates between, and of a packed block of W if one is wide. */
+/* Floats, of one worker, of the two row blocks that pynn_predict alternates between and of a block of W, packed. */
 size_t pynni_floats_predict(const pynn_net *net);
 
 /* What a pass over a batch needs besides the parameters, each from a cache line of its own. */
 typedef struct pynni_map {
-    float *kept;     /* of every node: rows (B, O), and their gradient (B, O) */
-    float *copies;   /* of every dense layer but the first: W transposed (O, I), packed */
-    float *scratch;  /* (row block, widest) */
-    float *packed;   /* a block of W, or the gradient of a layer's scores (B, O), packed; NULL: nothing is that wide */
-    float *strip;    /* whole rows of a weight gradient */
-    float *losses;   /* (B) */
-    float *scales;   /* (B) */
-    float *gathered; /* (B, I); training */
-    float *grads;    /* as the parameters; training with clipping */
+    float *kept;         /* of every node: rows (B, O), and their gradient (B, O) */
+    float *packed;       /* of every wide node: that gradient, packed */
+    float *copies;       /* of every dense layer: W transposed (O, I), packed */
+    float *losses;       /* (B) */
+    float *scales;       /* (B) */
+    float *own;          /* of every worker, own_floats apart: */
+    size_t own_floats;
+    size_t own_block;    /* from here a block of W, packed; before it (row block, widest) */
+    size_t own_strip;    /* from here whole rows of a weight gradient */
+    float *gathered;     /* (B, I); training */
+    float *grads;        /* as the parameters; training with clipping */
 } pynni_map;
 
 /* Lays the map out from workspace, and gives its length in floats; with workspace NULL only that. */
-size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size_t rows);
-size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, int clips);
+size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, size_t workers);
+size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, size_t workers, int clips);
 
 /* ---- kernels ----------------------------------------------------------- */
 
@@ -149,7 +165,7 @@ typedef struct pynni_kernels {
     size_t panel; /* columns of a packed panel, a divisor of PYNNI_PANEL */
     void (*gemm)(const pynni_gemm *g);
     /* b (k, n) packed, from in (k, n) with a stride; or from in (n, k) dense, turned over */
-    void (*pack)(float *b, const float *in, size_t stride, size_t k, size_t n);
+    void (*pack)(float *b, size_t b_panel, const float *in, size_t stride, size_t k, size_t n);
     void (*pack_turned)(float *b, const float *in, size_t k, size_t n);
     void (*forward[PYNNI_ACTIVATIONS])(float *a, const float *s, size_t n, float slope);
     /* kept is s where pynni_keeps_score, else a; the result is flushed */
@@ -267,27 +283,28 @@ typedef struct pynni_pass {
     const pynn_mask *mask; /* NULL: no dropout */
     size_t layers;         /* pynni_layers_until */
     size_t rows;           /* B */
+    const pynn_executor *executor;
     pynni_map map;
 } pynni_pass;
 
 /* Batch rows first .. first + rows through all nodes. */
-void pynni_pass_forward(const pynni_pass *pass, size_t first, size_t rows);
+void pynni_pass_forward(const pynni_pass *pass, size_t worker, size_t first, size_t rows);
 
 /* The rows that came out, from row first, and in *drows where their gradient may be put. */
-float *pynni_pass_rows(const pynni_pass *pass, size_t first, float **drows);
+float *pynni_pass_rows(const pynni_pass *pass, size_t worker, size_t first, float **drows);
 
 /* The transposed weights that pynni_pass_backward needs. */
-void pynni_pass_transpose(const pynni_pass *pass, int with_dx);
+void pynni_pass_turn(const pynni_pass *pass, int with_dx);
 
 /* The facing function: from drows (rows, O), the gradient of the rows that came out, to the gradient of every node's
  * score, and to dx (rows, I) unless that is NULL. */
-void pynni_pass_backward(const pynni_pass *pass, float *dx, const float *drows, size_t first, size_t rows);
+void pynni_pass_backward(const pynni_pass *pass, size_t worker, float *dx, const float *drows, size_t first, size_t rows);
 
 /* From the gradients of the scores to those of all parameters. */
 void pynni_pass_grads(const pynni_pass *pass, float *grads);
 
-/* The same, each strip of a gradient handed to the update at once. Gives the layer whose new parameters are not finite,
- * or the number of layers. */
+/* The same, each strip of a gradient handed to the update while it is in cache. Gives the layer whose new parameters are
+ * not finite, or the number of layers. */
 size_t pynni_pass_learn(const pynni_pass *pass, const pynni_step *step);
 
 /* ---- dispatch ---------------------------------------------------------- */

@@ -135,6 +135,11 @@ size_t pynni_packed(size_t k, size_t n)
 
 int pynni_is_wide(size_t columns) { return columns >= WIDE_LEAST; }
 
+static size_t packed_by(const pynni_node *node, size_t rows)
+{
+    return node->kind == PYNN_DENSE && pynni_is_wide(node->outputs) ? pynni_packed(rows, node->outputs) : 0;
+}
+
 static size_t copy_of(const pynni_node *node)
 {
     return node->kind == PYNN_DENSE ? pynni_packed(node->outputs, node->inputs) : 0;
@@ -155,6 +160,7 @@ int pynni_node_next(pynni_node *node, const pynn_net *net, size_t layers, size_t
     node->params += params_of(node);
     node->copy += copy_of(node);
     node->kept = pynni_add(node->kept, kept_by(node, rows));
+    node->packed = pynni_add(node->packed, packed_by(node, rows));
     node->dropouts += node->kind == PYNN_DROPOUT;
     node->begin = node->end;
     node->inputs = node->outputs;
@@ -180,6 +186,7 @@ int pynni_node_previous(pynni_node *node, const pynn_net *net, size_t layers, si
     node->params -= params_of(node);
     node->copy -= copy_of(node);
     node->kept -= kept_by(node, rows);
+    node->packed -= packed_by(node, rows);
     node->dropouts -= node->kind == PYNN_DROPOUT;
     return 1;
 }
@@ -197,10 +204,11 @@ size_t pynni_row_block(const pynn_net *net)
     return rows < ROW_BLOCK_LEAST ? ROW_BLOCK_LEAST : rows > ROW_BLOCK_MOST ? ROW_BLOCK_MOST : rows;
 }
 
+static size_t block_of(const pynn_net *net) { return pynni_is_wide(net->widest) ? PYNNI_BLOCK * PYNNI_PANEL : 0; }
+
 size_t pynni_floats_predict(const pynn_net *net)
 {
-    const size_t block = pynni_pad(pynni_mul(pynni_row_block(net), net->widest));
-    return pynni_add(pynni_mul(2, block), pynni_is_wide(net->widest) ? PYNNI_BLOCK * PYNNI_PANEL : 0);
+    return pynni_add(pynni_mul(2, pynni_pad(pynni_mul(pynni_row_block(net), net->widest))), block_of(net));
 }
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -212,45 +220,44 @@ static float *take(float *workspace, size_t *used, size_t floats)
     return workspace == NULL ? NULL : workspace + at;
 }
 
-size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size_t rows)
+size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, size_t workers)
 {
-    pynni_node node;
-    size_t kept = 0, copies = 0, strip = 0, packed = 0, used = 0;
     const size_t block = pynni_row_block(net);
+    size_t kept = 0, packed = 0, copies = 0, strip = 0, used = 0;
+    pynni_node node;
     for (int more = pynni_node_first(&node, net, net->layer_count, rows); more;
          more = pynni_node_next(&node, net, net->layer_count, rows)) {
-        const size_t one_strip = pynni_strip_rows(node.inputs, node.outputs) * node.outputs;
         kept = pynni_add(kept, kept_by(&node, rows));
+        packed = pynni_add(packed, packed_by(&node, rows));
         copies = pynni_add(copies, copy_of(&node));
-        strip = larger(strip, one_strip);
-        if (pynni_is_wide(node.outputs)) {
-            packed = larger(packed, PYNNI_BLOCK * PYNNI_PANEL);
-            packed = larger(packed, pynni_packed(rows, node.outputs));
-        }
+        strip = larger(strip, pynni_mul(pynni_strip_rows(node.inputs, node.outputs), node.outputs));
     }
+    map->own_block = pynni_pad(pynni_mul(rows < block ? rows : block, net->widest));
+    map->own_strip = pynni_add(map->own_block, block_of(net));
+    map->own_floats = pynni_add(map->own_strip, pynni_pad(strip));
     map->kept = take(workspace, &used, kept);
+    map->packed = take(workspace, &used, packed);
     map->copies = take(workspace, &used, copies);
-    map->scratch = take(workspace, &used, pynni_mul(rows < block ? rows : block, net->widest));
-    map->packed = packed > 0 ? take(workspace, &used, packed) : NULL;
-    map->strip = take(workspace, &used, strip);
     map->losses = take(workspace, &used, rows);
     map->scales = take(workspace, &used, rows);
+    map->own = take(workspace, &used, pynni_mul(workers, map->own_floats));
     map->gathered = map->grads = NULL;
     return used;
 }
 
-size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, int clips)
+size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, size_t workers, int clips)
 {
-    size_t used = pynni_map_pass(map, workspace, net, rows);
+    size_t used = pynni_map_pass(map, workspace, net, rows, workers);
     map->gathered = take(workspace, &used, pynni_mul(rows, net->inputs));
     if (clips) map->grads = take(workspace, &used, net->param_count);
     return used;
 }
 
-pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net)
+pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net, size_t workers)
 {
     if (bytes == NULL || net == NULL) return PYNN_NULL_POINTER;
-    return bytes_of(bytes, pynni_floats_predict(net));
+    if (workers == 0) return PYNN_BAD_SIZE;
+    return bytes_of(bytes, pynni_mul(workers, pynni_floats_predict(net)));
 }
 
 pynn_status pynn_pass_bytes(size_t *bytes, const pynn_net *net, size_t rows)
@@ -258,16 +265,17 @@ pynn_status pynn_pass_bytes(size_t *bytes, const pynn_net *net, size_t rows)
     pynni_map map;
     if (bytes == NULL || net == NULL) return PYNN_NULL_POINTER;
     if (rows == 0) return PYNN_BAD_SIZE;
-    return bytes_of(bytes, pynni_map_pass(&map, NULL, net, rows));
+    return bytes_of(bytes, pynni_map_pass(&map, NULL, net, rows, 1));
 }
 
-pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_optimizer *optimizer, size_t batch)
+pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_optimizer *optimizer, size_t batch,
+                             size_t workers)
 {
     pynni_map map;
     if (bytes == NULL || net == NULL || optimizer == NULL) return PYNN_NULL_POINTER;
     PYNNI_TRY(pynni_optimizer_check(optimizer));
-    if (batch == 0) return PYNN_BAD_SIZE;
-    return bytes_of(bytes, pynni_map_train(&map, NULL, net, batch, optimizer->clip_norm > 0.0));
+    if (batch == 0 || workers == 0) return PYNN_BAD_SIZE;
+    return bytes_of(bytes, pynni_map_train(&map, NULL, net, batch, workers, optimizer->clip_norm > 0.0));
 }
 
 pynn_status pynn_dense_backward_bytes(size_t *bytes, size_t inputs, size_t outputs)

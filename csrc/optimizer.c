@@ -106,8 +106,8 @@ float pynni_clip_factor(const pynni_kernels *kernels, const float *grads, size_t
     return (double)norm > clip_norm ? (float)(clip_norm / (double)norm) : 1.0f;
 }
 
-pynn_status pynn_update(float *params, float *moments, pynn_state *state, const float *grads, const pynn_net *net,
-                        const pynn_optimizer *optimizer, double learning_rate)
+pynn_status pynn_update(float *params, float *moments, pynn_state *state, size_t *where, const float *grads,
+                        const pynn_net *net, const pynn_optimizer *optimizer, double learning_rate)
 {
     pynni_call call;
     pynni_step step;
@@ -122,5 +122,7 @@ pynn_status pynn_update(float *params, float *moments, pynn_state *state, const 
         step.rates.clip = pynni_clip_factor(call.kernels, grads, net->param_count, optimizer->clip_norm);
     spoilt = pynni_step_apply_all(&step, grads, net);
     pynni_leave(&call);
-    return spoilt < net->layer_count ? PYNN_PARAMETER_NOT_FINITE : PYNN_OK;
+    if (spoilt == net->layer_count) return PYNN_OK;
+    if (where != NULL) *where = spoilt;
+    return PYNN_PARAMETER_NOT_FINITE;
 }

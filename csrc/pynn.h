@@ -70,7 +70,8 @@ typedef enum pynn_status {
     PYNN_LOSS_NOT_FINITE = 11,      /* the loss of a batch is NaN or infinite; nothing was updated */
     PYNN_PARAMETER_NOT_FINITE = 12, /* an update made a parameter NaN or infinite; parameters are spoilt */
     PYNN_BAD_ARITHMETIC = 13,       /* this build or machine breaks the arithmetic contract */
-    PYNN_NO_ISA = 14                /* this build or machine lacks the instruction set */
+    PYNN_NO_ISA = 14,               /* this build or machine lacks the instruction set */
+    PYNN_NO_THREADS = 15            /* threads could not be started, or this build has none */
 } pynn_status;
 
 /* A sentence in English for a status; never NULL. */
@@ -78,6 +79,20 @@ PYNN_API const char *pynn_status_text(int32_t status);
 
 /* "major.minor.patch" of the library that is running. */
 PYNN_API const char *pynn_version(void);
+
+/* ---- executor ---------------------------------------------------------- */
+
+/*
+ * Who does the work of a call. run calls task(argument, worker) once for each worker 0 .. workers - 1, at the same time
+ * or one after the other, and returns when all are done; the calling thread may be one of them. The library's own is
+ * made by pynn_threads_start; a program with threads of its own may bring them here. Where a function takes an
+ * executor, NULL means the calling thread alone. Results do not depend on it.
+ */
+typedef struct pynn_executor {
+    size_t workers; /* at least 1 */
+    void *context;
+    void (*run)(void *context, void (*task)(void *argument, size_t worker), void *argument);
+} pynn_executor;
 
 /* ---- net --------------------------------------------------------------- */
 
@@ -133,8 +148,8 @@ PYNN_API pynn_status pynn_net_init(pynn_net *net, const pynn_layer *layers, size
 /* Where the parameters of the dense layer number `layer` start: W at params + *offset, then b. */
 PYNN_API pynn_status pynn_net_offset(size_t *offset, const pynn_net *net, size_t layer);
 
-/* Workspace of pynn_predict for any number of rows. */
-PYNN_API pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net);
+/* Workspace of pynn_predict for any number of rows; workers as in the executor, 1 without. */
+PYNN_API pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net, size_t workers);
 
 /* Workspace of pynn_forward, pynn_backward and pynn_loss_and_grad for up to `rows` rows. */
 PYNN_API pynn_status pynn_pass_bytes(size_t *bytes, const pynn_net *net, size_t rows);
@@ -231,20 +246,21 @@ typedef enum pynn_end {
 
 /* y (B, O) for x (B, I) with a stride. No dropout. */
 PYNN_API pynn_status pynn_predict(float *y, const pynn_net *net, const float *params, const float *x, size_t x_stride,
-                                  size_t rows, int32_t end, void *workspace, size_t workspace_bytes);
+                                  size_t rows, int32_t end, const pynn_executor *executor, void *workspace,
+                                  size_t workspace_bytes);
 
-/* The same, keeping in the workspace what pynn_backward needs. mask NULL: no dropout; its field layer is ignored. */
+/* The same on the calling thread, keeping in the workspace what pynn_backward needs. mask NULL: no dropout; its field layer is ignored. */
 PYNN_API pynn_status pynn_forward(float *y, const pynn_net *net, const float *params, const float *x, size_t x_stride,
                                   const pynn_mask *mask, size_t rows, int32_t end, void *workspace,
                                   size_t workspace_bytes);
 
 /* From dy (B, O) to the gradients of all parameters and of the input; grads or dx (B, I) may be NULL.
- * All other arguments, and the workspace, are those of the pynn_forward before. */
+ * All other arguments, and the workspace, are those of the pynn_forward before; once for each pynn_forward. */
 PYNN_API pynn_status pynn_backward(float *grads, float *dx, const float *dy, const pynn_net *net, const float *params,
                                    const float *x, size_t x_stride, const pynn_mask *mask, size_t rows, int32_t end,
                                    void *workspace, size_t workspace_bytes);
 
-/* Loss of a batch and its gradient in every parameter, in one call. */
+/* Loss of a batch and its gradient in every parameter, in one call. Both may come out NaN or infinite. */
 PYNN_API pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, const float *params,
                                         const float *x, size_t x_stride, const pynn_targets *targets,
                                         const pynn_mask *mask, size_t rows, int32_t loss_kind, void *workspace,
@@ -278,8 +294,9 @@ typedef struct pynn_state {
 /* Moment arrays that an optimizer keeps: 0, 1 or 2, each as long as the parameters, one after the other. */
 PYNN_API pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimizer);
 
-/* One optimizer step on given gradients. */
-PYNN_API pynn_status pynn_update(float *params, float *moments, pynn_state *state, const float *grads,
+/* One optimizer step on given gradients. On PYNN_PARAMETER_NOT_FINITE the step is counted, the parameters are spoilt and
+ * *where, if not NULL, is the layer. */
+PYNN_API pynn_status pynn_update(float *params, float *moments, pynn_state *state, size_t *where, const float *grads,
                                  const pynn_net *net, const pynn_optimizer *optimizer, double learning_rate);
 
 /* ---- train ------------------------------------------------------------- */
@@ -290,23 +307,43 @@ typedef struct pynn_totals {
     double weight; /* sum of w_r */
 } pynn_totals;
 
-/* Workspace of pynn_train_steps for batches of up to `batch` rows. */
+/* Workspace of pynn_train_steps for batches of up to `batch` rows; workers as in the executor, 1 without. */
 PYNN_API pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_optimizer *optimizer,
-                                      size_t batch);
+                                      size_t batch, size_t workers);
 
 /*
- * `steps` optimizer steps in one call. Step k trains on the rows order[k batch .. min((k+1) batch, count)) of x,
+ * `steps` = ceil(count / batch) optimizer steps in one call. Step k trains on the rows order[k batch .. min((k+1) batch, count)) of x,
  * targets and weights, with learning_rates[k], and drops out as mask (seed given, step from the state). A batch
  * whose weights are all 0 is skipped and not counted. totals are added to.
  * On PYNN_LOSS_NOT_FINITE everything stands as before the failing step; on PYNN_PARAMETER_NOT_FINITE the
- * parameters are spoilt and *where, if not NULL, is the layer. state->steps tells how far it came.
+ * parameters are spoilt and *where, if not NULL, is the layer. state->steps tells how far it came, a step that spoilt
+ * the parameters included.
  */
 PYNN_API pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, pynn_totals *totals,
                                       size_t *where, const pynn_net *net, const pynn_optimizer *optimizer,
                                       const float *x, size_t x_stride, const pynn_targets *targets, size_t data_rows,
                                       const uint32_t *order, size_t count, size_t batch, const double *learning_rates,
-                                      size_t steps, int32_t loss_kind, uint64_t seed, void *workspace,
-                                      size_t workspace_bytes);
+                                      size_t steps, int32_t loss_kind, uint64_t seed,
+                                      const pynn_executor *executor, void *workspace, size_t workspace_bytes);
+
+/* ---- threads ----------------------------------------------------------- */
+
+/* Workers that are worth their while for training on batches of that many rows, at most `available`: 1 where a step is
+ * so short that handing work over would cost more than it saves. */
+PYNN_API pynn_status pynn_threads_advise(size_t *workers, const pynn_net *net, size_t batch, size_t available);
+
+/* Memory of an executor on threads of the operating system. */
+PYNN_API pynn_status pynn_threads_bytes(size_t *bytes, size_t workers);
+
+/*
+ * Starts workers - 1 threads in the caller's 64-byte aligned memory, which must stay until pynn_threads_stop. Between
+ * tasks a thread spins some 50 microseconds, then sleeps. Not to be used by two threads at the same time, nor in the child of
+ * a fork, which does not inherit threads.
+ */
+PYNN_API pynn_status pynn_threads_start(pynn_executor *executor, void *memory, size_t memory_bytes, size_t workers);
+
+/* Ends the threads and waits for them. */
+PYNN_API pynn_status pynn_threads_stop(pynn_executor *executor);
 
 /* ---- dispatch ---------------------------------------------------------- */
 

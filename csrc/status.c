@@ -20,12 +20,13 @@ static const char *const texts[] = {
     [PYNN_PARAMETER_NOT_FINITE] = "an update made a parameter NaN or infinite",
     [PYNN_BAD_ARITHMETIC] = "this build or machine breaks the arithmetic contract",
     [PYNN_NO_ISA] = "this build or machine lacks the instruction set",
+    [PYNN_NO_THREADS] = "threads could not be started, or this build has none",
 };
-_Static_assert(sizeof texts / sizeof texts[0] == PYNN_NO_ISA + 1, "every status has a text");
+_Static_assert(sizeof texts / sizeof texts[0] == PYNN_NO_THREADS + 1, "every status has a text");
 
 const char *pynn_status_text(int32_t status)
 {
-    if (status < 0 || status > PYNN_NO_ISA) return "unknown status";
+    if (status < 0 || status > PYNN_NO_THREADS) return "unknown status";
     return texts[status];
 }
 

@@ -11,21 +11,37 @@ static void gather(float *gathered, const pynni_batch *batch, size_t inputs, siz
 }
 
 /* The first phase: rows forward, loss, and back to the gradient of every score, block by block. */
-static void pass_rows(const pynni_pass *pass, const pynni_batch *batch, int32_t loss_kind)
+typedef struct passing {
+    const pynni_pass *pass;
+    const pynni_batch *batch;
+    int32_t loss_kind;
+} passing;
+
+static void pass_share(void *argument, size_t worker)
 {
+    const passing *job = argument;
+    const pynni_pass *pass = job->pass;
     const pynni_map *map = &pass->map;
     const size_t block = pynni_row_block(pass->net);
-    pynni_pass_transpose(pass, 0);
-    for (size_t first = 0; first < batch->rows; first += block) {
-        const size_t rows = batch->rows - first < block ? batch->rows - first : block;
+    size_t from, to;
+    pynni_share(&from, &to, job->batch->rows, worker, pynni_workers(pass->executor));
+    for (size_t first = from; first < to; first += block) {
+        const size_t rows = to - first < block ? to - first : block;
         float *out, *drows;
-        if (map->gathered != NULL) gather(map->gathered, batch, pass->net->inputs, first, rows);
-        pynni_pass_forward(pass, first, rows);
-        out = pynni_pass_rows(pass, first, &drows);
-        pynni_loss_block(pass->kernels, map->losses + first, drows, out, batch, map->scales, first, rows,
-                         pass->net->outputs, loss_kind);
-        pynni_pass_backward(pass, NULL, drows, first, rows);
+        if (map->gathered != NULL) gather(map->gathered, job->batch, pass->net->inputs, first, rows);
+        pynni_pass_forward(pass, worker, first, rows);
+        out = pynni_pass_rows(pass, worker, first, &drows);
+        pynni_loss_block(pass->kernels, map->losses + first, drows, out, job->batch, map->scales, first, rows,
+                         pass->net->outputs, job->loss_kind);
+        pynni_pass_backward(pass, worker, NULL, drows, first, rows);
     }
+}
+
+static void pass_rows(const pynni_pass *pass, const pynni_batch *batch, int32_t loss_kind)
+{
+    passing job = {pass, batch, loss_kind};
+    pynni_pass_turn(pass, 0);
+    pynni_run(pass->executor, pass_share, &job);
 }
 
 static int is_finite(double x) { return x >= -DBL_MAX && x <= DBL_MAX; }
@@ -43,8 +59,8 @@ pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, 
     PYNNI_TRY(pynni_check_rows(rows, net->inputs, x_stride));
     PYNNI_TRY(pynni_loss_check(targets, NULL, rows, rows, net->outputs, loss_kind));
     PYNNI_TRY(pynni_loss_check_net(net, loss_kind));
-    PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, pynni_map_pass(&pass.map, NULL, net, rows)));
-    pynni_map_pass(&pass.map, workspace, net, rows);
+    PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, pynni_map_pass(&pass.map, NULL, net, rows, 1)));
+    pynni_map_pass(&pass.map, workspace, net, rows, 1);
     pass.layers = pynni_layers_until(net, pynni_loss_end(loss_kind));
     PYNNI_TRY(pynni_enter(&call));
     pass.kernels = call.kernels;
@@ -92,13 +108,13 @@ pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, p
                              const pynn_net *net, const pynn_optimizer *optimizer, const float *x, size_t x_stride,
                              const pynn_targets *targets, size_t data_rows, const uint32_t *order, size_t count,
                              size_t batch, const double *learning_rates, size_t steps, int32_t loss_kind, uint64_t seed,
-                             void *workspace, size_t workspace_bytes)
+                             const pynn_executor *executor, void *workspace, size_t workspace_bytes)
 {
     size_t ignored, longest = batch < count ? batch : count;
     pynn_status status = PYNN_OK;
     pynni_call call;
     pynn_mask mask = {.seed = seed};
-    pynni_pass pass = {.net = net, .params = params, .mask = &mask};
+    pynni_pass pass = {.net = net, .params = params, .mask = &mask, .executor = executor};
     if (params == NULL || state == NULL || totals == NULL || net == NULL || optimizer == NULL || x == NULL ||
         order == NULL || learning_rates == NULL)
         return PYNN_NULL_POINTER;
@@ -111,11 +127,13 @@ pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, p
     PYNNI_TRY(pynni_check_rows(data_rows, net->inputs, x_stride));
     PYNNI_TRY(pynni_loss_check(targets, order, count, data_rows, net->outputs, loss_kind));
     PYNNI_TRY(pynni_loss_check_net(net, loss_kind));
+    PYNNI_TRY(pynni_check_executor(executor));
     {
+        const size_t workers = pynni_workers(executor);
         const int clips = optimizer->clip_norm > 0.0;
         PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes,
-                                        pynni_map_train(&pass.map, NULL, net, longest, clips)));
-        pynni_map_train(&pass.map, workspace, net, longest, clips);
+                                        pynni_map_train(&pass.map, NULL, net, longest, workers, clips)));
+        pynni_map_train(&pass.map, workspace, net, longest, workers, clips);
     }
     pass.layers = pynni_layers_until(net, pynni_loss_end(loss_kind));
     pass.x = pass.map.gathered;

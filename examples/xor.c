@@ -41,7 +41,7 @@ static int train(const pynn_net *net)
         pynn_totals totals = {0};
         if (failed(pynn_permutation(order, ROWS, 0, epoch))) return 1;
         if (failed(pynn_train_steps(params, moments, &state, &totals, NULL, net, &adam, x[0], INPUTS, &targets, ROWS,
-                                    order, ROWS, ROWS, &learning_rate, 1, PYNN_BINARY_CROSS_ENTROPY, 0, workspace,
+                                    order, ROWS, ROWS, &learning_rate, 1, PYNN_BINARY_CROSS_ENTROPY, 0, NULL, workspace,
                                     sizeof workspace)))
             return 1;
         if ((epoch + 1) % 50 == 0) printf("epoch %4u  loss %.6f\n", (unsigned)epoch + 1, totals.loss / totals.weight);
@@ -53,7 +53,7 @@ static int show(const pynn_net *net)
 {
     float y[ROWS][OUTPUTS];
     int wrong = 0;
-    if (failed(pynn_predict(y[0], net, params, x[0], INPUTS, ROWS, PYNN_OUTPUTS, workspace, sizeof workspace))) return 1;
+    if (failed(pynn_predict(y[0], net, params, x[0], INPUTS, ROWS, PYNN_OUTPUTS, NULL, workspace, sizeof workspace))) return 1;
     for (int r = 0; r < ROWS; r++) {
         printf("%.0f xor %.0f = %.4f\n", (double)x[r][0], (double)x[r][1], (double)y[r][0]);
         wrong += (y[r][0] > 0.5f) != (t[r][0] > 0.5f);

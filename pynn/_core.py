@@ -335,13 +335,13 @@ class Plan:
         return self._size(lib.pynn_net_offset, layer)
 
     def predict_bytes(self) -> int:
-        return self._size(lib.pynn_predict_bytes)
+        return self._size(lib.pynn_predict_bytes, 1)
 
     def pass_bytes(self, rows: int) -> int:
         return self._size(lib.pynn_pass_bytes, rows)
 
     def train_bytes(self, optimizer: Optimizer, batch: int) -> int:
-        return self._size(lib.pynn_train_bytes, optimizer.c, batch)
+        return self._size(lib.pynn_train_bytes, optimizer.c, batch, 1)
 
     def borrow(self) -> Workspace:
         """A workspace of `predict` that no other thread has; `give_back` it."""
@@ -545,6 +545,7 @@ def predict(y: Floats, plan: Plan, params: Floats, x: Floats, end: str) -> None:
                 *_rows(some),
                 len(some),
                 ENDS[end],
+                ffi.NULL,
                 workspace.start,
                 workspace.bytes,
             )
@@ -564,6 +565,7 @@ def bound_predict(y: Floats, plan: Plan, params: Floats, x: Floats) -> Callable[
         x.shape[1],
         len(x),
         ENDS["outputs"],
+        ffi.NULL,
         workspace.start,
         workspace.bytes,
     )
@@ -667,16 +669,18 @@ def update(
     optimizer: Optimizer,
     learning_rate: float,
 ) -> None:
+    where = ffi.new("size_t *")
     status = lib.pynn_update(
         _out(params),
         _out(moments),
         state.c,
+        where,
         _in(grads),
         plan.net,
         optimizer.c,
         learning_rate,
     )
-    _check_step(status, state)
+    _check_step(status, state, where[0])
 
 
 def train_steps(
@@ -715,6 +719,7 @@ def train_steps(
         len(learning_rates),
         LOSSES[kind],
         seed,
+        ffi.NULL,
         workspace.start,
         workspace.bytes,
     )

@@ -29,12 +29,12 @@ int main()
     float y = 0.0f;
     check(pynn_net_init(&net, layers, 2) == PYNN_OK, "pynn_net_init");
     check(net.param_count == params.size(), "param_count");
-    check(pynn_predict_bytes(&bytes, &net) == PYNN_OK, "pynn_predict_bytes");
+    check(pynn_predict_bytes(&bytes, &net, 1) == PYNN_OK, "pynn_predict_bytes");
     std::vector<unsigned char> memory(bytes + PYNN_WORKSPACE_ALIGNMENT);
     unsigned char *work = memory.data();
     work += (PYNN_WORKSPACE_ALIGNMENT - reinterpret_cast<uintptr_t>(work) % PYNN_WORKSPACE_ALIGNMENT) %
             PYNN_WORKSPACE_ALIGNMENT;
-    check(pynn_predict(&y, &net, params.data(), x.data(), 2, 1, PYNN_OUTPUTS, work, bytes) == PYNN_OK, "pynn_predict");
+    check(pynn_predict(&y, &net, params.data(), x.data(), 2, 1, PYNN_OUTPUTS, NULL, work, bytes) == PYNN_OK, "pynn_predict");
     check(y == 11.5f, "3 * 1 + 4 * 2 + 0.5");
     check(std::strlen(pynn_status_text(PYNN_BAD_NET)) > 0, "pynn_status_text");
     check(pynn_isa_name(PYNN_ISA_SCALAR) != nullptr, "pynn_isa_name");

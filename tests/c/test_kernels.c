@@ -355,7 +355,7 @@ static void check_update(const pynn_optimizer *how, size_t inputs, size_t output
     memcpy(wanted, w, n * sizeof(float));
     for (int step = 0; step < 4; step++) {
         for (size_t i = 0; i < n; i++) g[i] = any_below(20) ? any_float(-size, size) : 0x1p-140f;
-        CHECK_OK(pynn_update(w, count ? m : NULL, &state, g, &net, how, 0.01 + 0.01 * step));
+        CHECK_OK(pynn_update(w, count ? m : NULL, &state, NULL, g, &net, how, 0.01 + 0.01 * step));
         o_update(wanted, m_wanted, &state_wanted, g, &net, how, 0.01 + 0.01 * step);
         CHECK_SAME(w, wanted, n);
         CHECK_SAME(m, m_wanted, count * n);

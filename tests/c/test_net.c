@@ -66,10 +66,10 @@ static void test_too_large(void)
     CHECK_STATUS(PYNN_TOO_LARGE, pynn_pass_bytes(&bytes, &net, 1000));
     CHECK_STATUS(PYNN_TOO_LARGE, pynn_pass_bytes(&bytes, &net, SIZE_MAX));
     CHECK_STATUS(PYNN_TOO_LARGE, pynn_pass_bytes(&bytes, &net, half));
-    CHECK_STATUS(PYNN_TOO_LARGE, pynn_train_bytes(&bytes, &net, &sgd, SIZE_MAX / 4));
-    CHECK_STATUS(PYNN_TOO_LARGE, pynn_predict_bytes(&bytes, &net)); /* whole row blocks of the widest row */
+    CHECK_STATUS(PYNN_TOO_LARGE, pynn_train_bytes(&bytes, &net, &sgd, SIZE_MAX / 4, 1));
+    CHECK_STATUS(PYNN_TOO_LARGE, pynn_predict_bytes(&bytes, &net, 1)); /* whole row blocks of the widest row */
     CHECK_OK(pynn_net_init(&net, &widest, 1));
-    CHECK_STATUS(PYNN_TOO_LARGE, pynn_predict_bytes(&bytes, &net));
+    CHECK_STATUS(PYNN_TOO_LARGE, pynn_predict_bytes(&bytes, &net, 1));
     CHECK_STATUS(PYNN_TOO_LARGE, pynn_pass_bytes(&bytes, &net, 1));
     CHECK_STATUS(PYNN_TOO_LARGE, pynn_dense_backward_bytes(&bytes, half, half));
     CHECK_STATUS(PYNN_TOO_LARGE, pynn_dense_backward_bytes(&bytes, most, 2));
@@ -113,7 +113,7 @@ typedef pynn_status on_workspace(void *work, size_t bytes, size_t rows);
 
 static pynn_status predict(void *work, size_t bytes, size_t rows)
 {
-    return pynn_predict(y, &net, params, x, IN, rows, PYNN_OUTPUTS, work, bytes);
+    return pynn_predict(y, &net, params, x, IN, rows, PYNN_OUTPUTS, NULL, work, bytes);
 }
 static pynn_status forward(void *work, size_t bytes, size_t rows)
 {
@@ -141,7 +141,7 @@ static pynn_status train_with(const pynn_optimizer *how, void *work, size_t byte
     pynn_state state = {0, 1.0, 1.0};
     pynn_totals totals = {0.0, 0.0};
     return pynn_train_steps(params, moments, &state, &totals, NULL, &net, how, x, IN, &targets, ROWS, order, rows, rows,
-                            &rate, 1, PYNN_BINARY_CROSS_ENTROPY, 3, work, bytes);
+                            &rate, 1, PYNN_BINARY_CROSS_ENTROPY, 3, NULL, work, bytes);
 }
 static pynn_status train(void *work, size_t bytes, size_t rows) { return train_with(&plain, work, bytes, rows); }
 static pynn_status train_clipped(void *work, size_t bytes, size_t rows) { return train_with(&clipped, work, bytes, rows); }
@@ -181,15 +181,15 @@ static void test_workspaces(const pynn_layer *layers, size_t layer_count)
     for (uint32_t i = 0; i < ROWS; i++) order[i] = ROWS - 1 - i;
     for (size_t i = 0; i < COUNT(rows); i++) {
         const size_t n = rows[i];
-        CHECK_OK(pynn_predict_bytes(&bytes, &net));
+        CHECK_OK(pynn_predict_bytes(&bytes, &net, 1));
         check_workspace("predict", predict, bytes, n);
         CHECK_OK(pynn_pass_bytes(&bytes, &net, n));
         check_workspace("forward", forward, bytes, n);
         check_workspace("backward", backward, bytes, n);
         check_workspace("loss_and_grad", loss_and_grad, bytes, n);
-        CHECK_OK(pynn_train_bytes(&bytes, &net, &plain, n));
+        CHECK_OK(pynn_train_bytes(&bytes, &net, &plain, n, 1));
         check_workspace("train", train, bytes, n);
-        CHECK_OK(pynn_train_bytes(&bytes, &net, &clipped, n));
+        CHECK_OK(pynn_train_bytes(&bytes, &net, &clipped, n, 1));
         check_workspace("train, clipped", train_clipped, bytes, n);
         CHECK_OK(pynn_dense_backward_bytes(&bytes, IN, OUT));
         check_workspace("dense_backward", dense_backward, bytes, n);

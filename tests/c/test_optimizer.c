@@ -65,7 +65,7 @@ static void check_formula(const pynn_optimizer *how)
                 w[i] -= lr * (m[i] / (1.0 - p1)) / (sqrt(v[i] / (1.0 - p2)) + how->epsilon);
             }
         }
-        CHECK_OK(pynn_update(params, moments, &state, grads, &net, how, lr));
+        CHECK_OK(pynn_update(params, moments, &state, NULL, grads, &net, how, lr));
         for (size_t i = 0; i < n; i++) worst = fmax(worst, fabs((double)params[i] - w[i]));
         CHECK(worst <= 1e-6, "step %d: error %g", step, worst);
         CHECK(state.steps == (uint64_t)step, "%" PRIu64 " steps", state.steps);
@@ -100,7 +100,7 @@ static void test_sgd_bits(void)
         const float step = 0.1f * grads[i];
         wanted[i] = params[i] - step;
     }
-    CHECK_OK(pynn_update(params, NULL, &state, grads, &net, &sgd, 0.1));
+    CHECK_OK(pynn_update(params, NULL, &state, NULL, grads, &net, &sgd, 0.1));
     CHECK_SAME(params, wanted, net.param_count);
 }
 
@@ -119,7 +119,7 @@ static void test_clipping(void)
             check_case("gradient of %g, limit %g", (double)sizes[k], limits[l]);
             start(&state, sizes[k]);
             memset(params, 0, sizeof params);
-            CHECK_OK(pynn_update(params, NULL, &state, grads, &net, &how, 1.0));
+            CHECK_OK(pynn_update(params, NULL, &state, NULL, grads, &net, &how, 1.0));
             for (size_t i = 0; i < n; i++) step[i] = -(double)params[i], given[i] = (double)grads[i];
             norm = norm_of(given, n);
             clipped = norm_of(step, n);
@@ -146,7 +146,7 @@ static void test_decay(void)
         check_case("decay, recipe %zu", k);
         start(&state, 0.0f);
         memcpy(before, params, sizeof params);
-        CHECK_OK(pynn_update(params, moments, &state, grads, &net, &recipes[k], 0.1));
+        CHECK_OK(pynn_update(params, moments, &state, NULL, grads, &net, &recipes[k], 0.1));
         for (size_t i = 0; i < net.param_count; i++) {
             if (is_bias(i)) CHECK(params[i] == before[i], "bias %zu moved from %g to %g", i, (double)before[i], (double)params[i]);
             else CHECK((before[i] - params[i]) * before[i] > 0.0f, "weight %zu went from %g to %g", i, (double)before[i], (double)params[i]);
@@ -164,7 +164,7 @@ static void test_fading(void)
     check_case("fading moments");
     start(&state, 1.0f);
     for (int step = 0; step < 300; step++) {
-        CHECK_OK(pynn_update(params, moments, &state, grads, &net, &adam, 0.001));
+        CHECK_OK(pynn_update(params, moments, &state, NULL, grads, &net, &adam, 0.001));
         for (size_t i = 0; i < 2 * net.param_count; i++) {
             const float size = fabsf(moments[i]);
             if (size > 0.0f && size < 0x1p-100f) CHECK(0, "step %d: moment %zu is %a", step, i, (double)moments[i]);
@@ -192,7 +192,7 @@ static void test_not_finite(void)
                 check_case("recipe %zu, gradient %zu is %g", k, i, (double)bad[b]);
                 start(&state, 1.0f);
                 grads[i] = bad[b];
-                status = pynn_update(params, moments, &state, grads, &net, &recipes[k], 2.0);
+                status = pynn_update(params, moments, &state, NULL, grads, &net, &recipes[k], 2.0);
                 for (size_t j = 0; j < net.param_count; j++) spoilt |= !(fabsf(params[j]) <= FLT_MAX);
                 CHECK((status == PYNN_PARAMETER_NOT_FINITE) == spoilt, "status %d, spoilt %d", (int)status, spoilt);
                 if (b < 3 && k < 4) CHECK(spoilt, "the test itself");

@@ -38,12 +38,12 @@ static void check_predict(const o_trace *trace, size_t rows, size_t stride, int3
     const float *result = trace->x[o_layers(&net, end)];
     size_t bytes = 0;
     void *work;
-    CHECK_OK(pynn_predict_bytes(&bytes, &net));
+    CHECK_OK(pynn_predict_bytes(&bytes, &net, 1));
     work = workspace(bytes);
-    CHECK_OK(pynn_predict(y, &net, params, x, stride, rows, end, work, bytes));
+    CHECK_OK(pynn_predict(y, &net, params, x, stride, rows, end, NULL, work, bytes));
     CHECK_SAME(y, result, n);
     for (size_t r = 0; r < rows; r += 1 + rows / 3) { /* a row alone gives the same bits */
-        CHECK_OK(pynn_predict(dx, &net, params, x + r * stride, stride, 1, end, work, bytes));
+        CHECK_OK(pynn_predict(dx, &net, params, x + r * stride, stride, 1, end, NULL, work, bytes));
         CHECK_SAME(dx, result + r * net.outputs, net.outputs);
     }
     CHECK(guard_intact(&page), "the workspace was underrun");
@@ -158,8 +158,8 @@ static void test_awkward(void)
     trace = o_trace_make(&net, 50);
     for (size_t i = 0; i < 50 * 7; i++) x[i] = i / 7 % 3 ? any_float(-1.0f, 1.0f) : any_awkward();
     o_forward(&trace, &net, params, x, 7, NULL, 50);
-    CHECK_OK(pynn_predict_bytes(&bytes, &net));
-    CHECK_OK(pynn_predict(y, &net, params, x, 7, 50, PYNN_OUTPUTS, workspace(bytes), bytes));
+    CHECK_OK(pynn_predict_bytes(&bytes, &net, 1));
+    CHECK_OK(pynn_predict(y, &net, params, x, 7, 50, PYNN_OUTPUTS, NULL, workspace(bytes), bytes));
     CHECK_SAME(y, trace.x[trace.layers], 50 * 9);
     o_trace_free(&trace);
 }
@@ -194,10 +194,10 @@ static void test_no_rows(void)
     size_t bytes = 0;
     check_case("no rows");
     make_net("d3rd2", 4);
-    CHECK_OK(pynn_predict_bytes(&bytes, &net));
+    CHECK_OK(pynn_predict_bytes(&bytes, &net, 1));
     memset(y, GUARD_PATTERN, sizeof y);
-    CHECK_OK(pynn_predict(y, &net, params, x, 4, 0, PYNN_OUTPUTS, workspace(bytes), bytes));
-    CHECK_OK(pynn_predict(NULL, &net, params, NULL, 4, 0, PYNN_OUTPUTS, workspace(bytes), bytes));
+    CHECK_OK(pynn_predict(y, &net, params, x, 4, 0, PYNN_OUTPUTS, NULL, workspace(bytes), bytes));
+    CHECK_OK(pynn_predict(NULL, &net, params, NULL, 4, 0, PYNN_OUTPUTS, NULL, workspace(bytes), bytes));
     CHECK(all_pattern(y, sizeof y), "something was written");
 }
 

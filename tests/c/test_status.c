@@ -10,7 +10,7 @@ static void test_texts(void)
 {
     const char *unknown = pynn_status_text(-1);
     char version[40];
-    for (int32_t a = PYNN_OK; a <= PYNN_NO_ISA; a++) {
+    for (int32_t a = PYNN_OK; a <= PYNN_NO_THREADS; a++) {
         const char *text = pynn_status_text(a);
         if (!CHECK(text != NULL && text[0] != '\0', "status %d has no text", a)) continue;
         CHECK(strcmp(text, unknown) != 0, "status %d is unknown", a);
@@ -18,7 +18,7 @@ static void test_texts(void)
             CHECK(strcmp(text, pynn_status_text(b)) != 0, "statuses %d and %d: %s", a, b, text);
     }
     CHECK(unknown != NULL && unknown[0] != '\0', "no text for an unknown status");
-    CHECK(strcmp(pynn_status_text(PYNN_NO_ISA + 1), unknown) == 0, "%s", pynn_status_text(PYNN_NO_ISA + 1));
+    CHECK(strcmp(pynn_status_text(PYNN_NO_THREADS + 1), unknown) == 0, "%s", pynn_status_text(PYNN_NO_THREADS + 1));
     CHECK(strcmp(pynn_status_text(INT32_MAX), unknown) == 0, "%s", pynn_status_text(INT32_MAX));
     CHECK(strcmp(pynn_status_text(INT32_MIN), unknown) == 0, "%s", pynn_status_text(INT32_MIN));
     snprintf(version, sizeof version, "%d.%d.%d", PYNN_VERSION_MAJOR, PYNN_VERSION_MINOR, PYNN_VERSION_PATCH);
@@ -79,7 +79,7 @@ static void prepare(void)
     for (size_t k = 0; k < ORDER; k++) order[k] = (uint32_t)(k % ROWS);
     for (size_t k = 0; k < STEPS; k++) rates[k] = 0.1;
     CHECK_OK(pynn_net_init(&net, layers, COUNT(layers)));
-    CHECK_OK(pynn_train_bytes(&bytes, &net, &adam, BATCH + ROWS));
+    CHECK_OK(pynn_train_bytes(&bytes, &net, &adam, BATCH + ROWS, 1));
     work_bytes = bytes;
     work = aligned_bytes(bytes);
 }
@@ -116,17 +116,17 @@ static void test_net_refusals(void)
     REFUSED(PYNN_NULL_POINTER, pynn_net_offset(&out.size, NULL, 0));
     REFUSED(PYNN_BAD_KIND, pynn_net_offset(&out.size, &net, 1));
     REFUSED(PYNN_BAD_KIND, pynn_net_offset(&out.size, &net, COUNT(layers)));
-    REFUSED(PYNN_NULL_POINTER, pynn_predict_bytes(NULL, &net));
-    REFUSED(PYNN_NULL_POINTER, pynn_predict_bytes(&out.size, NULL));
+    REFUSED(PYNN_NULL_POINTER, pynn_predict_bytes(NULL, &net, 1));
+    REFUSED(PYNN_NULL_POINTER, pynn_predict_bytes(&out.size, NULL, 1));
     REFUSED(PYNN_NULL_POINTER, pynn_pass_bytes(NULL, &net, 1));
     REFUSED(PYNN_NULL_POINTER, pynn_pass_bytes(&out.size, NULL, 1));
     REFUSED(PYNN_BAD_SIZE, pynn_pass_bytes(&out.size, &net, 0));
     REFUSED(PYNN_TOO_LARGE, pynn_pass_bytes(&out.size, &net, SIZE_MAX));
-    REFUSED(PYNN_NULL_POINTER, pynn_train_bytes(NULL, &net, &adam, 1));
-    REFUSED(PYNN_NULL_POINTER, pynn_train_bytes(&out.size, NULL, &adam, 1));
-    REFUSED(PYNN_NULL_POINTER, pynn_train_bytes(&out.size, &net, NULL, 1));
-    REFUSED(PYNN_BAD_SIZE, pynn_train_bytes(&out.size, &net, &adam, 0));
-    REFUSED(PYNN_TOO_LARGE, pynn_train_bytes(&out.size, &net, &adam, SIZE_MAX));
+    REFUSED(PYNN_NULL_POINTER, pynn_train_bytes(NULL, &net, &adam, 1, 1));
+    REFUSED(PYNN_NULL_POINTER, pynn_train_bytes(&out.size, NULL, &adam, 1, 1));
+    REFUSED(PYNN_NULL_POINTER, pynn_train_bytes(&out.size, &net, NULL, 1, 1));
+    REFUSED(PYNN_BAD_SIZE, pynn_train_bytes(&out.size, &net, &adam, 0, 1));
+    REFUSED(PYNN_TOO_LARGE, pynn_train_bytes(&out.size, &net, &adam, SIZE_MAX, 1));
     REFUSED(PYNN_NULL_POINTER, pynn_dense_backward_bytes(NULL, 1, 1));
     REFUSED(PYNN_TOO_LARGE, pynn_dense_backward_bytes(&out.size, SIZE_MAX, 2));
 }
@@ -246,17 +246,17 @@ static void test_pass_refusals(void)
     const pynn_targets good = {NULL, 0, labels, NULL}, bad = {NULL, 0, high, NULL}, rows = {t, OUT, NULL, NULL};
     float *y = out.y, *g = out.grads;
     size_t need = 0;
-    CHECK_OK(pynn_predict_bytes(&need, &net));
-    REFUSED(PYNN_NULL_POINTER, pynn_predict(NULL, &net, w, x, IN, ROWS, 0, work, work_bytes));
-    REFUSED(PYNN_NULL_POINTER, pynn_predict(y, NULL, w, x, IN, ROWS, 0, work, work_bytes));
-    REFUSED(PYNN_NULL_POINTER, pynn_predict(y, &net, NULL, x, IN, ROWS, 0, work, work_bytes));
-    REFUSED(PYNN_NULL_POINTER, pynn_predict(y, &net, w, NULL, IN, ROWS, 0, work, work_bytes));
-    REFUSED(PYNN_NULL_POINTER, pynn_predict(y, &net, w, x, IN, ROWS, 0, NULL, work_bytes));
-    REFUSED(PYNN_BAD_WORKSPACE, pynn_predict(y, &net, w, x, IN, ROWS, 0, work, need - 1));
-    REFUSED(PYNN_BAD_KIND, pynn_predict(y, &net, w, x, IN, ROWS, 2, work, work_bytes));
-    REFUSED(PYNN_BAD_KIND, pynn_predict(y, &net, w, x, IN, ROWS, -1, work, work_bytes));
-    REFUSED(PYNN_BAD_SIZE, pynn_predict(y, &net, w, x, IN - 1, ROWS, 0, work, work_bytes));
-    REFUSED(PYNN_TOO_LARGE, pynn_predict(y, &net, w, x, IN, SIZE_MAX, 0, work, work_bytes));
+    CHECK_OK(pynn_predict_bytes(&need, &net, 1));
+    REFUSED(PYNN_NULL_POINTER, pynn_predict(NULL, &net, w, x, IN, ROWS, 0, NULL, work, work_bytes));
+    REFUSED(PYNN_NULL_POINTER, pynn_predict(y, NULL, w, x, IN, ROWS, 0, NULL, work, work_bytes));
+    REFUSED(PYNN_NULL_POINTER, pynn_predict(y, &net, NULL, x, IN, ROWS, 0, NULL, work, work_bytes));
+    REFUSED(PYNN_NULL_POINTER, pynn_predict(y, &net, w, NULL, IN, ROWS, 0, NULL, work, work_bytes));
+    REFUSED(PYNN_NULL_POINTER, pynn_predict(y, &net, w, x, IN, ROWS, 0, NULL, NULL, work_bytes));
+    REFUSED(PYNN_BAD_WORKSPACE, pynn_predict(y, &net, w, x, IN, ROWS, 0, NULL, work, need - 1));
+    REFUSED(PYNN_BAD_KIND, pynn_predict(y, &net, w, x, IN, ROWS, 2, NULL, work, work_bytes));
+    REFUSED(PYNN_BAD_KIND, pynn_predict(y, &net, w, x, IN, ROWS, -1, NULL, work, work_bytes));
+    REFUSED(PYNN_BAD_SIZE, pynn_predict(y, &net, w, x, IN - 1, ROWS, 0, NULL, work, work_bytes));
+    REFUSED(PYNN_TOO_LARGE, pynn_predict(y, &net, w, x, IN, SIZE_MAX, 0, NULL, work, work_bytes));
 
     REFUSED(PYNN_NULL_POINTER, pynn_forward(NULL, &net, w, x, IN, &mask, ROWS, 0, work, work_bytes));
     REFUSED(PYNN_NULL_POINTER, pynn_forward(y, NULL, w, x, IN, &mask, ROWS, 0, work, work_bytes));
@@ -295,7 +295,7 @@ static pynn_status moments_of(pynn_optimizer optimizer) { return pynn_optimizer_
 
 static pynn_status update(const pynn_optimizer *optimizer, double rate)
 {
-    return pynn_update(out.params, out.moments, &out.state, w, &net, optimizer, rate);
+    return pynn_update(out.params, out.moments, &out.state, NULL, w, &net, optimizer, rate);
 }
 
 static void test_optimizer_refusals(void)
@@ -320,11 +320,11 @@ static void test_optimizer_refusals(void)
     REFUSED(PYNN_BAD_VALUE, moments_of((pynn_optimizer){PYNN_SGD, 0, (double)NAN, 0, 0, 0, 0, 0}));
     REFUSED(PYNN_BAD_VALUE, moments_of((pynn_optimizer){PYNN_SGD, 1, 0.0, 0, 0, 0, 0, 0}));
     REFUSED(PYNN_BAD_VALUE, moments_of((pynn_optimizer){PYNN_ADAM, 0, 0, 0.9, 0.9, 1e-13, 0, 0}));
-    REFUSED(PYNN_NULL_POINTER, pynn_update(NULL, out.moments, &out.state, w, &net, &adam, 0.1));
-    REFUSED(PYNN_NULL_POINTER, pynn_update(out.params, NULL, &out.state, w, &net, &adam, 0.1));
-    REFUSED(PYNN_NULL_POINTER, pynn_update(out.params, out.moments, NULL, w, &net, &adam, 0.1));
-    REFUSED(PYNN_NULL_POINTER, pynn_update(out.params, out.moments, &out.state, NULL, &net, &adam, 0.1));
-    REFUSED(PYNN_NULL_POINTER, pynn_update(out.params, out.moments, &out.state, w, NULL, &adam, 0.1));
+    REFUSED(PYNN_NULL_POINTER, pynn_update(NULL, out.moments, &out.state, NULL, w, &net, &adam, 0.1));
+    REFUSED(PYNN_NULL_POINTER, pynn_update(out.params, NULL, &out.state, NULL, w, &net, &adam, 0.1));
+    REFUSED(PYNN_NULL_POINTER, pynn_update(out.params, out.moments, NULL, NULL, w, &net, &adam, 0.1));
+    REFUSED(PYNN_NULL_POINTER, pynn_update(out.params, out.moments, &out.state, NULL, NULL, &net, &adam, 0.1));
+    REFUSED(PYNN_NULL_POINTER, pynn_update(out.params, out.moments, &out.state, NULL, w, NULL, &adam, 0.1));
     REFUSED(PYNN_NULL_POINTER, update(NULL, 0.1));
 }
 
@@ -351,7 +351,7 @@ typedef struct train_call {
 static pynn_status train(train_call c)
 {
     return pynn_train_steps(c.params, c.moments, c.state, c.totals, &out.where, c.net, c.optimizer, c.x, c.x_stride,
-                            &c.targets, c.data_rows, c.order, c.count, c.batch, c.rates, c.steps, c.loss, 1, c.work,
+                            &c.targets, c.data_rows, c.order, c.count, c.batch, c.rates, c.steps, c.loss, 1, NULL, c.work,
                             c.work_bytes);
 }
 
@@ -372,7 +372,7 @@ static void test_train_refusals(void)
     static const double bad_rate[] = {0.1, -0.1}, nan_rate[] = {0.1, (double)NAN}, inf_rate[] = {(double)INFINITY, 0.1};
     static const pynn_optimizer bad = {PYNN_ADAM, 0, 0, 2.0, 0.9, 1e-8, 0, 0};
     size_t need = 0;
-    CHECK_OK(pynn_train_bytes(&need, &net, &adam, BATCH));
+    CHECK_OK(pynn_train_bytes(&need, &net, &adam, BATCH, 1));
     SPOILT(PYNN_NULL_POINTER, c.params = NULL);
     SPOILT(PYNN_NULL_POINTER, c.moments = NULL);
     SPOILT(PYNN_NULL_POINTER, c.state = NULL);

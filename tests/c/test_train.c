@@ -35,7 +35,7 @@ static void *workspace(size_t bytes)
 static size_t train_bytes(const pynn_optimizer *how, size_t batch)
 {
     size_t bytes = 0;
-    CHECK_OK(pynn_train_bytes(&bytes, &net, how, batch));
+    CHECK_OK(pynn_train_bytes(&bytes, &net, how, batch, 1));
     return bytes;
 }
 
@@ -113,7 +113,7 @@ static void test_by_hand(void)
     CHECK_OK(pynn_net_init(&net, two, 3));
     bytes = train_bytes(&sgd, 1);
     work = workspace(bytes);
-    CHECK_OK(pynn_predict(&out, &net, w, &input, 1, 1, PYNN_OUTPUTS, work, sizeof work_storage - 64));
+    CHECK_OK(pynn_predict(&out, &net, w, &input, 1, 1, PYNN_OUTPUTS, NULL, work, sizeof work_storage - 64));
     CHECK(out == 3.0f, "%g", (double)out);
     CHECK_OK(pynn_loss_and_grad(&loss, g, &net, w, &input, 1, &targets, NULL, 1, PYNN_SQUARED_ERROR, work, bytes));
     CHECK_SAME_DOUBLE(loss, 4.0);
@@ -123,7 +123,7 @@ static void test_by_hand(void)
     CHECK_SAME(g, gradients, 4);
     CHECK(dx == 8.0f, "%g", (double)dx);
     CHECK_OK(pynn_train_steps(w, NULL, &state, &totals, NULL, &net, &sgd, &input, 1, &targets, 1, &first, 1, 1, &rate, 1,
-                              PYNN_SQUARED_ERROR, 0, work, bytes));
+                              PYNN_SQUARED_ERROR, 0, NULL, work, bytes));
     CHECK_SAME(w, learned, 4);
     CHECK(state.steps == 1, "%" PRIu64, state.steps);
     CHECK_SAME_DOUBLE(totals.loss, 4.0);
@@ -158,7 +158,7 @@ static void check_run(const run *r, const pynn_optimizer *how)
     memcpy(other_params, params, sizeof params);
     memcpy(other_moments, moments, sizeof moments);
     CHECK_OK(pynn_train_steps(params, moments, &state, &totals, &where, &net, how, x, r->stride, &targets, r->rows, order,
-                              r->count, r->batch, rates, steps, r->loss, seed, work, bytes));
+                              r->count, r->batch, rates, steps, r->loss, seed, NULL, work, bytes));
     CHECK(where == 1234, "a layer was named: %zu", where);
 
     CHECK_OK(pynn_pass_bytes(&pass_bytes, &net, r->batch));
@@ -179,7 +179,7 @@ static void check_run(const run *r, const pynn_optimizer *how)
         if (!(weight > 0.0)) continue;
         CHECK_OK(pynn_loss_and_grad(&loss, grads, &net, other_params, gathered, r->in, &batch, &mask, n, r->loss, work,
                                     pass_bytes));
-        CHECK_OK(pynn_update(other_params, other_moments, &alone, grads, &net, how, rates[k]));
+        CHECK_OK(pynn_update(other_params, other_moments, &alone, NULL, grads, &net, how, rates[k]));
         total = loss * weight;
         sums.loss += total;
         sums.weight += weight;
@@ -280,7 +280,7 @@ static uint64_t train_digest(const run *r, const pynn_optimizer *how, uint32_t e
         for (size_t k = 0; k < steps; k++) rates[k] = epoch % 2 ? 0x1p-6 : 0x1p-7;
         CHECK_OK(pynn_permutation(order, r->count, 8, epoch));
         CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, how, x, r->stride, &targets, r->rows, order,
-                                  r->count, r->batch, rates, steps, r->loss, 5, workspace(bytes), bytes));
+                                  r->count, r->batch, rates, steps, r->loss, 5, NULL, workspace(bytes), bytes));
     }
     hash = fnv_floats(hash, params, net.param_count);
     hash = fnv_floats(hash, moments, count * net.param_count);
@@ -436,7 +436,7 @@ static void test_learning(void)
         totals = (pynn_totals){0.0, 0.0};
         CHECK_OK(pynn_permutation(order, rows, 1, epoch));
         CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, &adam, x, 4, &targets, rows, order, rows, 32,
-                                  rates, 8, PYNN_SQUARED_ERROR, 0, workspace(bytes), bytes));
+                                  rates, 8, PYNN_SQUARED_ERROR, 0, NULL, workspace(bytes), bytes));
         if (epoch == 0) first = totals.loss;
     }
     CHECK(totals.loss < 0.02 * first, "the loss went from %g to %g", first, totals.loss);
@@ -462,7 +462,7 @@ static void test_loss_not_finite(void)
         for (size_t i = 0; i < 3; i++) rates[i] = 0.01;
         start(&state, &totals); /* two good steps, for comparison */
         CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, &optimizers[k], x, 3, &targets, 6, rows, 4, 2,
-                                  rates, 2, PYNN_SQUARED_ERROR, 0, work, bytes));
+                                  rates, 2, PYNN_SQUARED_ERROR, 0, NULL, work, bytes));
         memcpy(before_params, params, sizeof params);
         memcpy(before_moments, moments, sizeof moments);
         before = state;
@@ -471,7 +471,7 @@ static void test_loss_not_finite(void)
         start(&state, &totals);
         CHECK_STATUS(PYNN_LOSS_NOT_FINITE,
                      pynn_train_steps(params, moments, &state, &totals, &where, &net, &optimizers[k], x, 3, &targets, 6, rows,
-                                      6, 2, rates, 3, PYNN_SQUARED_ERROR, 0, work, bytes));
+                                      6, 2, rates, 3, PYNN_SQUARED_ERROR, 0, NULL, work, bytes));
         CHECK_SAME(params, before_params, net.param_count);
         CHECK_SAME(moments, before_moments, 2 * net.param_count);
         CHECK(state.steps == 2 && before.steps == 2, "%" PRIu64 " steps", state.steps);
@@ -506,14 +506,14 @@ static void test_parameter_not_finite(void)
                 rates[0] = 10.0;
                 CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
                              pynn_train_steps(params, moments, &state, &totals, &where, &net, &optimizers[k], x, 3, &targets,
-                                              4, rows, 4, 4, rates, 1, PYNN_SQUARED_ERROR, 0, workspace(bytes), bytes));
+                                              4, rows, 4, 4, rates, 1, PYNN_SQUARED_ERROR, 0, NULL, workspace(bytes), bytes));
                 CHECK(where == dense[which], "layer %zu", where);
                 CHECK(state.steps == 1, "%" PRIu64 " steps", state.steps);
                 start(&state, &totals);
                 moments[at] = 3e38f; /* where may be NULL */
                 CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
                              pynn_train_steps(params, moments, &state, &totals, NULL, &net, &optimizers[k], x, 3, &targets, 4,
-                                              rows, 4, 4, rates, 1, PYNN_SQUARED_ERROR, 0, workspace(bytes), bytes));
+                                              rows, 4, 4, rates, 1, PYNN_SQUARED_ERROR, 0, NULL, workspace(bytes), bytes));
             }
         }
     }
@@ -532,7 +532,7 @@ static void test_parameter_not_finite(void)
         rates[0] = 1e38;
         CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
                      pynn_train_steps(w, NULL, &state, &totals, &where, &net, &optimizers[0], &input, 1, &goal, 1, rows, 1, 1,
-                                      rates, 1, PYNN_SQUARED_ERROR, 0, workspace(bytes), bytes));
+                                      rates, 1, PYNN_SQUARED_ERROR, 0, NULL, workspace(bytes), bytes));
         CHECK(where == which, "layer %zu", where);
     }
 }
