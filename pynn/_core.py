@@ -9,10 +9,15 @@ that writes.
 from __future__ import annotations
 
 import math
+import numbers
 import operator
-from typing import TYPE_CHECKING, Any
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import (
     DivergedError,
@@ -25,15 +30,15 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
-    Labels = NDArray[np.int32]
-    Order = NDArray[np.uint32]
-    Rates = NDArray[np.float64]
+    Array = TypeVar("Array", bound=NDArray[Any])
     Shape = tuple[int | None, ...]
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int32]
+Order = NDArray[np.uint32]
+Rates = NDArray[np.float64]
 
 __version__ = "0.1.0"
 
@@ -82,6 +87,7 @@ _EXCEPTIONS: dict[int, type[PynnError]] = {
     STATUS["bad_workspace"]: PynnRuntimeError,
     STATUS["bad_arithmetic"]: PynnRuntimeError,
     STATUS["no_isa"]: PynnRuntimeError,
+    STATUS["no_threads"]: PynnRuntimeError,
 }
 
 
@@ -106,7 +112,7 @@ def _check_step(status: int, state: State, layer: int | None = None) -> None:
 
 def integer(name: str, value: object, least: int, most: int = 2**31 - 1) -> int:
     """`value` as an int of the range."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    if isinstance(value, (bool, np.bool_, np.ndarray)) or not hasattr(value, "__index__"):
         raise PynnTypeError(f"{name} must be an integer, not {value!r}")
     number = operator.index(value)
     if not least <= number <= most:
@@ -119,18 +125,26 @@ def seed(value: object) -> int:
     return integer("seed", value, 0, 2**64 - 1)
 
 
-def real(name: str, value: object, least: float, below: float = math.inf) -> float:
-    """`value` as a float, least <= value < below, and so finite."""
-    if isinstance(value, (str, bytes, bool, np.bool_)) or not hasattr(value, "__float__"):
+def real(name: str, value: object, least: float, below: float = math.inf, *, above: bool = False) -> float:
+    """`value` as a float, least <= value < below, and so finite; `above`: least < value."""
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real):
         raise PynnTypeError(f"{name} must be a number, not {value!r}")
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PynnValueError(f"{name} must be a number, not {value!r}") from error
-    if not least <= number < below:
-        limit = "finite" if below == math.inf else f"less than {below:g}"
-        raise PynnValueError(f"{name} must be at least {least:g} and {limit}, not {number}")
+    except OverflowError:
+        number = math.inf
+    if not least <= number < below or (above and number == least):
+        lower = f"{'above' if above else 'at least'} {least:g}"
+        upper = "finite" if below == math.inf else f"less than {below:g}"
+        raise PynnValueError(f"{name} must be {lower} and {upper}, not {number}")
     return number
+
+
+def boolean(name: str, value: object) -> bool:
+    """`value`, which must be True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise PynnTypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
 
 
 def known(what: str, name: object, names: Iterable[str]) -> str:
@@ -149,20 +163,29 @@ _FLOAT32 = np.dtype(np.float32)
 _INT32 = np.dtype(np.int32)
 
 
-def array(name: str, value: object) -> NDArray[Any]:
-    """`value` as an array of real numbers that is not empty; the values are not yet checked."""
-    if type(value) is np.ndarray:
-        found = value
-    elif isinstance(value, np.ma.MaskedArray):
-        found = np.asarray(value.data)
-        if found.dtype.names is None and np.ma.is_masked(value):
-            where = _place(np.ma.getmaskarray(value))
+def unmasked(name: str, value: object) -> NDArray[Any]:
+    """`value` as an array of anything, in which nothing is masked."""
+    if isinstance(value, (list, tuple)) and any(isinstance(row, np.ma.MaskedArray) for row in value):
+        value = np.ma.array(value)
+    if isinstance(value, np.ma.MaskedArray):
+        if value.dtype.names is None and np.ma.is_masked(value):
+            where = _place(np.ma.getmaskarray(value), "row")
             raise PynnValueError(f"{name} is masked at {where}; fill or drop masked entries first")
-    else:
-        try:
-            found = np.asarray(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise PynnValueError(f"{name} is not an array of numbers: {error}") from error
+        value = value.data
+    try:
+        return np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise PynnValueError(f"{name} is not an array of numbers: {error}") from error
+
+
+def array(name: str, value: object) -> NDArray[Any]:
+    """`value` as an array of real numbers that is not empty; the values are not yet checked.
+
+    It has a header of its own: nobody can change its dtype or shape later, as he can with his own array.
+    """
+    found = value[...] if type(value) is np.ndarray else unmasked(name, value)[...]
     if found.dtype.kind not in "biuf":
         raise PynnTypeError(f"{name} must hold real numbers; its dtype is {found.dtype}")
     if found.size == 0:
@@ -170,17 +193,38 @@ def array(name: str, value: object) -> NDArray[Any]:
     return found
 
 
-def floats(name: str, value: object, shape: Shape | None = None, *, strided: bool = False) -> Floats:
+_FEW = 4096
+
+
+def ready(a: NDArray[Any]) -> bool:
+    """Whether an array is quickly seen to be what C takes; False says nothing."""
+    return (
+        a.dtype is _FLOAT32
+        and 0 < a.size <= _FEW
+        and a.flags.carray
+        and b"\0" not in np.isfinite(a).tobytes()
+    )
+
+
+def rows(name: str, value: object, width: int) -> Floats:
+    """`value` as finite float32 (n, width) with dense rows; fast for few that need no conversion."""
+    if type(value) is np.ndarray:
+        a = value[...]
+        if a.ndim == 2 and a.shape[1] == width and ready(a):
+            return a
+    return floats(name, value, (None, width), strided=True)
+
+
+def floats(
+    name: str, value: object, shape: Shape | None = None, *, strided: bool = False, axis: str = "index"
+) -> Floats:
     """`value` as finite float32 that C can read; used in place where it is, else converted once.
 
     Args:
         shape: what it must be, None for any length; None: any shape of one dimension or more.
         strided: rows may lie apart, if each is dense.
+        axis: what an error calls the axis of an array that has but one.
     """
-    return finite(name, *_converted(name, value, shape, strided))
-
-
-def _converted(name: str, value: object, shape: Shape | None, strided: bool) -> tuple[Floats, NDArray[Any]]:
     given = array(name, value)
     if shape is None:
         if given.ndim == 0:
@@ -197,9 +241,16 @@ def _converted(name: str, value: object, shape: Shape | None, strided: bool) -> 
         and given.flags.aligned
         and (given.flags.c_contiguous or (strided and _has_rows(given)))
     ):
-        return given, given
-    with np.errstate(all="ignore"):
-        return np.array(given, dtype=_FLOAT32, order="C", copy=True), given
+        a = given
+    else:
+        with np.errstate(all="ignore"):
+            a = np.array(given, dtype=_FLOAT32, order="C", copy=True)
+    fine = np.isfinite(a)
+    if not fine.all():
+        found = given[np.unravel_index(np.argmin(fine), a.shape)]
+        reason = "is beyond float32" if np.isfinite(found) else "is not finite"
+        raise PynnValueError(f"{name} holds {found} at {_place(~fine, axis)}, which {reason}")
+    return a
 
 
 def _has_rows(a: NDArray[Any]) -> bool:
@@ -208,49 +259,40 @@ def _has_rows(a: NDArray[Any]) -> bool:
     return (within == 4 or a.shape[1] == 1) and between % 4 == 0 and between >= 4 * a.shape[1]
 
 
-def finite(name: str, a: Floats, given: NDArray[Any]) -> Floats:
-    """`a`, which must be finite; `given` is what it was converted from."""
-    fine = np.isfinite(a)
-    if not fine.all():
-        found = given[np.unravel_index(np.argmin(fine), a.shape)]
-        reason = "is beyond float32" if np.isfinite(found) else "is not finite"
-        raise PynnValueError(f"{name} holds {found} at {_place(~fine)}, which {reason}")
-    return a
-
-
-def _place(bad: NDArray[np.bool_]) -> str:
+def _place(bad: NDArray[np.bool_], axis: str) -> str:
     """Where the first True is, in words."""
     index = [int(i) for i in np.unravel_index(np.argmax(bad), bad.shape)]
-    if len(index) > 2:
-        return f"index {tuple(index)}"
-    return ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), index, strict=False))
+    if len(index) == 2:
+        return f"row {index[0]}, column {index[1]}"
+    return f"{axis} {index[0]}" if len(index) == 1 else f"index {tuple(index)}"
 
 
-def refuse(name: str, values: NDArray[Any], bad: NDArray[np.bool_], must: str) -> None:
+def refuse(name: str, values: NDArray[Any], bad: NDArray[np.bool_], must: str, axis: str = "row") -> None:
     """Raises for the first entry that is bad."""
     if bad.any():
         found = values[np.unravel_index(np.argmax(bad), bad.shape)]
-        raise PynnValueError(f"{name} must be {must}; it holds {found} at {_place(bad)}")
+        raise PynnValueError(f"{name} must be {must}; it holds {found} at {_place(bad, axis)}")
 
 
 def labels(name: str, value: object, rows: int, classes: int) -> Labels:
-    """Class labels 0 to classes - 1, shape (rows,), from integers, booleans or whole-number floats."""
-    given = array(name, value)
+    """Class labels 0 to classes - 1, shape (rows,), from integers, booleans or whole-number floats.
+
+    A copy that nobody can write to: C uses labels as indices while others run.
+    """
+    given = array(name, value).copy()
     if given.shape != (rows,):
         raise PynnValueError(f"{name} must have the shape ({rows},), not {given.shape}")
     if given.dtype.kind == "f":
         refuse(name, given, ~np.isfinite(given), "finite")
         refuse(name, given, given != np.floor(given), "whole numbers, as labels of classes")
-    if given.dtype.kind != "b" and (given.min() < 0 or given.max() >= classes):
+    if given.min() < 0 or given.max() >= classes:
         refuse(name, given, (given < 0) | (given >= classes), f"labels from 0 to {classes - 1}")
-    if given.dtype == _INT32 and given.flags.c_contiguous and given.flags.aligned:
-        return given
-    return np.array(given, dtype=_INT32, order="C", copy=True)
+    return np.frombuffer(given.astype(_INT32).tobytes(), _INT32)
 
 
 def weights(name: str, value: object, rows: int) -> Floats:
     """Sample weights: (rows,), finite, not negative, not all zero."""
-    checked = floats(name, value, (rows,))
+    checked = floats(name, value, (rows,), axis="row")
     refuse(name, checked, checked < 0, "at least 0")
     if not checked.any():
         raise PynnValueError(f"{name} is zero in every row")
@@ -274,12 +316,24 @@ def empty(*shape: int) -> Floats:
         raise PynnMemoryError(f"{' x '.join(map(str, shape))} floats do not fit in memory") from error
 
 
+_from_buffer = ffi.from_buffer
+
+
 def _in(a: Floats) -> Any:
-    return ffi.from_buffer(_FLOATS, a)
+    return _from_buffer(_FLOATS, a)
 
 
-def _out(a: Floats) -> Any:
-    return ffi.from_buffer(_FLOATS, a, require_writable=True)
+def pointer(a: Floats) -> Any:
+    """Through which C writes."""
+    return _from_buffer(_FLOATS, a, True)
+
+
+def order_pointer(a: Order) -> Any:
+    return _from_buffer(_ORDER, a)
+
+
+def rates_pointer(a: Rates) -> Any:
+    return _from_buffer(_RATES, a)
 
 
 def _rows(a: Floats) -> tuple[Any, int]:
@@ -311,18 +365,56 @@ class Workspace:
 # ---- what C wants to know: net, state, optimizer, targets, mask -------------------------------------------
 
 
+class Executor:
+    """A pynn_executor: threads that share the work of calls. Starts with none; `stop` in a `finally`.
+
+    In the child of a fork, which has no such threads, it leaves all work to the calling thread.
+    """
+
+    __slots__ = ("__weakref__", "_memory", "c", "stop")
+
+    def __init__(self) -> None:
+        self.c = ffi.new("pynn_executor *")
+        self.stop = partial(lib.pynn_threads_stop, self.c)  # in C: no interrupt can come before it
+
+    def start(self, workers: int) -> None:
+        size = ffi.new("size_t *")
+        check(lib.pynn_threads_bytes(size, workers), f"{workers} threads")
+        self._memory = Workspace(size[0])
+        _EXECUTORS.add(self)
+        check(
+            lib.pynn_threads_start(self.c, self._memory.start, self._memory.bytes, workers),
+            f"{workers} threads",
+        )
+
+
+_EXECUTORS: WeakSet[Executor] = WeakSet()
+
+
+def _forget_threads() -> None:
+    for executor in _EXECUTORS:
+        executor.c.context = ffi.NULL
+        executor.c.workers = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 class Plan:
     """A pynn_net and the layers that it points to. Constant, so that threads may share it."""
 
-    __slots__ = ("_layers", "_spare", "inputs", "net", "outputs", "param_count")
+    __slots__ = ("_layers", "_spare", "chunk", "inputs", "net", "outputs", "param_count", "specs")
 
-    def __init__(self, layers: Sequence[Mapping[str, float]]) -> None:
-        self._layers = ffi.new("pynn_layer[]", list(layers))
+    def __init__(self, specs: Sequence[Mapping[str, float]]) -> None:
+        self.specs = list(specs)
+        self._layers = ffi.new("pynn_layer[]", self.specs)
         self.net = ffi.new("pynn_net *")
-        check(lib.pynn_net_init(self.net, self._layers, len(layers)), "these layers make no net")
+        check(lib.pynn_net_init(self.net, self._layers, len(self.specs)), "these layers make no net")
         self.inputs: int = self.net.inputs
         self.outputs: int = self.net.outputs
         self.param_count: int = self.net.param_count
+        self.chunk = 1 + int(_MULTIPLICATIONS_PER_CALL / self.param_count)
         self._spare: list[Workspace] = []
 
     def _size(self, function: Any, *arguments: Any) -> int:
@@ -334,17 +426,21 @@ class Plan:
         """Where the parameters of a dense layer start."""
         return self._size(lib.pynn_net_offset, layer)
 
-    def predict_bytes(self) -> int:
-        return self._size(lib.pynn_predict_bytes, 1)
+    def predict_bytes(self, workers: int = 1) -> int:
+        return self._size(lib.pynn_predict_bytes, workers)
 
     def pass_bytes(self, rows: int) -> int:
         return self._size(lib.pynn_pass_bytes, rows)
 
-    def train_bytes(self, optimizer: Optimizer, batch: int) -> int:
-        return self._size(lib.pynn_train_bytes, optimizer.c, batch, 1)
+    def train_bytes(self, optimizer: Optimizer, batch: int, workers: int) -> int:
+        return self._size(lib.pynn_train_bytes, optimizer.c, batch, workers)
+
+    def advise(self, batch: int, available: int) -> int:
+        """Workers that are worth their while for steps on so many rows."""
+        return self._size(lib.pynn_threads_advise, batch, available)
 
     def borrow(self) -> Workspace:
-        """A workspace of `predict` that no other thread has; `give_back` it."""
+        """A workspace of `predict` that no other thread has; append it to `_spare` afterwards."""
         try:
             return self._spare.pop()
         except IndexError:
@@ -381,6 +477,9 @@ class Totals:
 
     def __init__(self) -> None:
         self.c = ffi.new("pynn_totals *")
+
+    def clear(self) -> None:
+        self.c.loss = self.c.weight = 0.0
 
     def add(self, loss: float, weight: float) -> None:
         """Adds a batch: the sum of w_r loss_r, and that of w_r."""
@@ -433,19 +532,18 @@ def _mask(mask: Mask | None) -> Any:
 # ---- random -----------------------------------------------------------------------------------------------
 
 
-def permutation(n: int, seed: int, epoch: int) -> Order:
-    """The order of n rows in an epoch."""
-    order = np.empty(n, np.uint32)
-    check(lib.pynn_permutation(ffi.from_buffer(_ORDER, order), n, seed, epoch), f"a permutation of {n} rows")
-    return order
+def permute(order: Order, seed: int, epoch: int) -> None:
+    """Overwrites an array with the order of its rows in an epoch."""
+    n = len(order)
+    check(lib.pynn_permutation(order_pointer(order), n, seed, epoch), f"a permutation of {n} rows")
 
 
 def net_draw(params: Floats, plan: Plan, seed: int) -> None:
-    check(lib.pynn_net_draw(_out(params), plan.net, seed))
+    check(lib.pynn_net_draw(pointer(params), plan.net, seed))
 
 
 def dense_draw(weight: Floats, bias: Floats, init: str, seed: int) -> None:
-    check(lib.pynn_dense_draw(_out(weight), _out(bias), *weight.shape, INITS[init], seed, 0))
+    check(lib.pynn_dense_draw(pointer(weight), pointer(bias), *weight.shape, INITS[init], seed, 0))
 
 
 # ---- layers, each alone -----------------------------------------------------------------------------------
@@ -453,7 +551,7 @@ def dense_draw(weight: Floats, bias: Floats, init: str, seed: int) -> None:
 
 def dense_forward(x: Floats, weight: Floats, bias: Floats) -> Floats:
     s = empty(len(x), len(bias))
-    check(lib.pynn_dense_forward(_out(s), *_rows(x), _in(weight), _in(bias), len(x), *weight.shape))
+    check(lib.pynn_dense_forward(pointer(s), *_rows(x), _in(weight), _in(bias), len(x), *weight.shape))
     return s
 
 
@@ -464,9 +562,9 @@ def dense_backward(dweight: Floats, dbias: Floats, ds: Floats, x: Floats, weight
     dx = empty(*x.shape)
     check(
         lib.pynn_dense_backward(
-            _out(dx),
-            _out(dweight),
-            _out(dbias),
+            pointer(dx),
+            pointer(dweight),
+            pointer(dbias),
             _in(ds),
             *_rows(x),
             _in(weight),
@@ -481,37 +579,37 @@ def dense_backward(dweight: Floats, dbias: Floats, ds: Floats, x: Floats, weight
 
 def activation_forward(s: Floats, kind: str, value: float) -> Floats:
     a = empty(*s.shape)
-    check(lib.pynn_activation_forward(_out(a), _in(s), s.size, LAYERS[kind], value))
+    check(lib.pynn_activation_forward(pointer(a), _in(s), s.size, LAYERS[kind], value))
     return a
 
 
 def activation_backward(da: Floats, s: Floats, a: Floats, kind: str, value: float) -> Floats:
     ds = empty(*da.shape)
-    check(lib.pynn_activation_backward(_out(ds), _in(da), _in(s), _in(a), da.size, LAYERS[kind], value))
+    check(lib.pynn_activation_backward(pointer(ds), _in(da), _in(s), _in(a), da.size, LAYERS[kind], value))
     return ds
 
 
 def softmax_forward(s: Floats) -> Floats:
     h = empty(*s.shape)
-    check(lib.pynn_softmax_forward(_out(h), _in(s), *s.shape))
+    check(lib.pynn_softmax_forward(pointer(h), _in(s), *s.shape))
     return h
 
 
 def softmax_backward(dh: Floats, h: Floats) -> Floats:
     ds = empty(*h.shape)
-    check(lib.pynn_softmax_backward(_out(ds), _in(dh), _in(h), *h.shape))
+    check(lib.pynn_softmax_backward(pointer(ds), _in(dh), _in(h), *h.shape))
     return ds
 
 
 def dropout_forward(x: Floats, mask: Mask, p: float) -> Floats:
     y = empty(*x.shape)
-    check(lib.pynn_dropout_forward(_out(y), _in(x), _mask(mask), *x.shape, p))
+    check(lib.pynn_dropout_forward(pointer(y), _in(x), _mask(mask), *x.shape, p))
     return y
 
 
 def dropout_backward(dy: Floats, mask: Mask, p: float) -> Floats:
     dx = empty(*dy.shape)
-    check(lib.pynn_dropout_backward(_out(dx), _in(dy), _mask(mask), *dy.shape, p))
+    check(lib.pynn_dropout_backward(pointer(dx), _in(dy), _mask(mask), *dy.shape, p))
     return dx
 
 
@@ -522,60 +620,66 @@ def loss(y: Floats, targets: Targets, kind: str, dy: Floats | None = None) -> tu
     """The loss of a batch and that of each row; the gradient goes to dy."""
     total = ffi.new("double *")
     each = empty(len(y))
-    gradient = ffi.NULL if dy is None else _out(dy)
-    check(lib.pynn_loss(total, _out(each), gradient, _in(y), targets.c, *y.shape, LOSSES[kind]))
+    gradient = ffi.NULL if dy is None else pointer(dy)
+    check(lib.pynn_loss(total, pointer(each), gradient, _in(y), targets.c, *y.shape, LOSSES[kind]))
     return float(total[0]), each
 
 
 # ---- pass: a whole net ------------------------------------------------------------------------------------
 
 _MULTIPLICATIONS_PER_CALL = 5e7  # some hundredths of a second on a slow machine, so that Ctrl-C is heard
+OUTPUTS, SCORES = ENDS["outputs"], ENDS["scores"]
 
 
-def predict(y: Floats, plan: Plan, params: Floats, x: Floats, end: str) -> None:
-    chunk = 1 + int(_MULTIPLICATIONS_PER_CALL / plan.param_count)
-    workspace = plan.borrow()
-    try:
-        for first in range(0, len(x), chunk):
-            some = x[first : first + chunk]
-            status = lib.pynn_predict(
-                _out(y[first : first + chunk]),
-                plan.net,
-                _in(params),
-                *_rows(some),
-                len(some),
-                ENDS[end],
-                ffi.NULL,
-                workspace.start,
-                workspace.bytes,
-            )
+def predict(
+    y: Floats, plan: Plan, params: Any, x: Floats, end: int, executor: Executor | None = None
+) -> None:
+    """y from x, which are rows of the widths of the plan; `params` points to them."""
+    if executor is None:
+        workspace, threads, chunk = plan.borrow(), ffi.NULL, plan.chunk
+    else:
+        threads, workers = executor.c, executor.c.workers
+        workspace, chunk = Workspace(plan.predict_bytes(workers)), workers * plan.chunk
+    n, (start, stride), out = len(x), _rows(x), pointer(y)
+    for first in range(0, n, chunk):
+        status = lib.pynn_predict(
+            out + first * plan.outputs,
+            plan.net,
+            params,
+            start + first * stride,
+            stride,
+            min(chunk, n - first),
+            end,
+            threads,
+            workspace.start,
+            workspace.bytes,
+        )
+        if status:
             check(status)
-    finally:
+    if executor is None:
         plan.give_back(workspace)
 
 
-def bound_predict(y: Floats, plan: Plan, params: Floats, x: Floats) -> Callable[[], None]:
-    """A function that predicts y from x. All that a call needs is made beforehand, and nothing is checked."""
-    function, workspace = lib.pynn_predict, Workspace(plan.predict_bytes())
-    arguments = (
-        _out(y),
-        plan.net,
-        _in(params),
-        _in(x),
-        x.shape[1],
-        len(x),
-        ENDS["outputs"],
-        ffi.NULL,
-        workspace.start,
-        workspace.bytes,
-    )
+class Predict:
+    """A pynn_predict on memory of its own: `run()` computes y from x, `of(row)` a new array from another."""
 
-    def run(_alive: object = (plan, workspace)) -> None:
-        status = function(*arguments)
+    __slots__ = ("_after", "_alive", "_arguments", "_before", "_count", "run", "x", "y")
+
+    def __init__(self, plan: Plan, params: Floats, batch: int) -> None:
+        self.x, self.y = empty(batch, plan.inputs), empty(batch, plan.outputs)
+        self.x[:] = 0
+        self.y[:] = 0
+        workspace = Workspace(plan.predict_bytes())
+        self._alive = plan, workspace
+        self._before = plan.net, _in(params)
+        self._after = plan.inputs, batch, OUTPUTS, ffi.NULL, workspace.start, workspace.bytes
+        self._count = self.x.size
+        self.run = partial(lib.pynn_predict, pointer(self.y), *self._before, pointer(self.x), *self._after)
+
+    def of(self, row: Floats, y: Floats) -> None:
+        status = lib.pynn_predict(pointer(y), *self._before, _in(row), *self._after)
         if status:
             check(status)
-
-    return run
 
 
 def forward(
@@ -584,7 +688,7 @@ def forward(
     y = empty(len(x), plan.outputs)
     check(
         lib.pynn_forward(
-            _out(y),
+            pointer(y),
             plan.net,
             _in(params),
             *_rows(x),
@@ -611,8 +715,8 @@ def backward(
 ) -> None:
     check(
         lib.pynn_backward(
-            _out(grads),
-            ffi.NULL if dx is None else _out(dx),
+            pointer(grads),
+            ffi.NULL if dx is None else pointer(dx),
             _in(dy),
             plan.net,
             _in(params),
@@ -640,7 +744,7 @@ def loss_and_grad(
     total = ffi.new("double *")
     status = lib.pynn_loss_and_grad(
         total,
-        _out(grads),
+        pointer(grads),
         plan.net,
         _in(params),
         *_rows(x),
@@ -661,69 +765,80 @@ def loss_and_grad(
 
 
 def update(
-    params: Floats,
-    moments: Floats,
+    params: Any,
+    moments: Any,
     state: State,
     grads: Floats,
     plan: Plan,
     optimizer: Optimizer,
     learning_rate: float,
 ) -> None:
+    """A step with given gradients; `params` and `moments` point to what changes."""
     where = ffi.new("size_t *")
     status = lib.pynn_update(
-        _out(params),
-        _out(moments),
-        state.c,
-        where,
-        _in(grads),
-        plan.net,
-        optimizer.c,
-        learning_rate,
+        params, moments, state.c, where, _in(grads), plan.net, optimizer.c, learning_rate
     )
     _check_step(status, state, where[0])
 
 
-def train_steps(
-    params: Floats,
-    moments: Floats,
-    state: State,
-    totals: Totals,
-    plan: Plan,
-    optimizer: Optimizer,
-    x: Floats,
-    targets: Targets,
-    order: Order,
-    batch: int,
-    learning_rates: Rates,
-    kind: str,
-    seed: int,
-    workspace: Workspace,
-) -> None:
-    """One step per learning rate: step k on the rows order[k batch : (k + 1) batch]."""
-    where = ffi.new("size_t *")
-    status = lib.pynn_train_steps(
-        _out(params),
-        _out(moments),
-        state.c,
-        totals.c,
-        where,
-        plan.net,
-        optimizer.c,
-        *_rows(x),
-        targets.c,
-        len(x),
-        ffi.from_buffer(_ORDER, order),
-        len(order),
-        batch,
-        ffi.from_buffer(_RATES, learning_rates),
-        len(learning_rates),
-        LOSSES[kind],
-        seed,
-        ffi.NULL,
-        workspace.start,
-        workspace.bytes,
-    )
-    _check_step(status, state, where[0])
+class Steps:
+    """A pynn_train_steps on constant data: all that does not change from call to call is bound once."""
+
+    __slots__ = ("_after", "_alive", "_batch", "_before", "_count", "_state", "_where", "totals")
+
+    def __init__(
+        self,
+        params: Any,
+        moments: Any,
+        state: State,
+        totals: Totals,
+        plan: Plan,
+        optimizer: Optimizer,
+        x: Floats,
+        targets: Targets,
+        batch: int,
+        kind: str,
+        seed: int,
+        executor: Executor | None,
+        workspace: Workspace,
+    ) -> None:
+        self._state, self._batch, self._count = state, batch, len(x)
+        self.totals = totals
+        self._where = ffi.new("size_t *")
+        start, stride = _rows(x)
+        self._before = (
+            params,
+            moments,
+            state.c,
+            totals.c,
+            self._where,
+            plan.net,
+            optimizer.c,
+            start,
+            stride,
+            targets.c,
+            len(x),
+        )
+        threads = ffi.NULL if executor is None else executor.c
+        self._after = LOSSES[kind], seed, threads, workspace.start, workspace.bytes
+        self._alive = plan, optimizer, targets, executor, workspace
+
+    def run(self, order: Any, rates: Any, first: int, end: int) -> None:
+        """The steps `first` to `end` - 1 of an epoch: step k takes rates[k] and the rows from
+        order[k batch] on; both are pointers.
+        """
+        begin = first * self._batch
+        status = lib.pynn_train_steps(
+            *self._before,
+            order + begin,
+            min(end * self._batch, self._count) - begin,
+            self._batch,
+            rates + first,
+            end - first,
+            *self._after,
+        )
+        if status:
+            _check_step(status, self._state, self._where[0])
 
 
 # ---- dispatch ---------------------------------------------------------------------------------------------

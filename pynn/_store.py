@@ -2,72 +2,95 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import functools
+import sys
+from contextlib import suppress
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from . import _core
 from .errors import BusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+    Method = TypeVar("Method", bound=Callable[..., Any])
+
+READING, WRITING, TRAINING = range(3)
+
+Claim = tuple[int, int]  # a thread, and which of the three it does
 
 
-class Guard:
-    """Lets one thread change a net, or many read it; refuses others instead of letting them wait.
+class Guard(list[Claim]):
+    """The claims of threads on a net, oldest first: one thread changes it, or many read it; others are
+    refused instead of waiting.
 
-    The thread that changes a net may use it meanwhile, so that callbacks can predict.
+    A claim is appended, then checked, and removed in a `finally`: each is one call of C, so that neither an
+    interrupt nor a fork leaves a lock behind. Within its own claims a thread may do all but begin to train.
     """
 
-    __slots__ = ("_lock", "_readers", "_writer")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._readers = 0
-        self._writer = 0
+    def check(self, claim: Claim) -> None:
+        """Raises if an older claim forbids this one."""
+        me, kind = claim
+        for other in self[:]:
+            if other is claim:
+                break
+            thread, what = other
+            if thread == me:
+                if kind == TRAINING and what != READING:
+                    raise BusyError(
+                        "this net is being trained; its callbacks and losses may use it but not train it"
+                    )
+            elif kind == what == READING:
+                continue
+            elif thread not in sys._current_frames():  # it ended in the middle, or stayed in the parent
+                with suppress(ValueError):
+                    self.remove(other)
+            elif what == READING:
+                raise BusyError("another thread is using this net; train it when that is done")
+            else:
+                raise BusyError(
+                    "another thread is training this net; a predictor() made before serves meanwhile"
+                )
 
-    def check(self) -> None:
+    def look(self) -> None:
         """Raises if another thread is changing the net."""
-        if self._writer not in (0, threading.get_ident()):
-            raise BusyError("another thread is training this net; a predictor() made before serves meanwhile")
+        if self:
+            self.check((get_ident(), READING))
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        entered = False
-        try:
-            with self._lock:
-                self.check()
-                self._readers += 1
-                entered = True
-            yield
-        finally:
-            if entered:
-                with self._lock:
-                    self._readers -= 1
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        me = threading.get_ident()
-        nested = self._writer == me
-        try:
-            with self._lock:
-                self.check()
-                if self._readers:
-                    raise BusyError("another thread is using this net; train it when that is done")
-                self._writer = me
-            yield
-        finally:
-            if not nested and self._writer == me:
-                self._writer = 0
+def claiming(kind: int) -> Callable[[Method], Method]:
+    """For methods of what has a `_guard`: the call claims it."""
+
+    def decorate(method: Method) -> Method:
+        @functools.wraps(method)
+        def claimed(self: Any, *arguments: Any, **named: Any) -> Any:
+            guard: Guard = self._guard
+            claim = get_ident(), kind
+            try:
+                guard.append(claim)
+                guard.check(claim)
+                return method(self, *arguments, **named)
+            finally:
+                guard.remove(claim)
+
+        return claimed  # type: ignore[return-value]
+
+    return decorate
 
 
 class Store:
-    """The flat parameters and gradients of a net, or of a Dense alone."""
+    """The flat parameters and gradients of a net, or of a Dense alone; `params_c` is what C gets of them."""
 
-    __slots__ = ("_grads", "guard", "params", "seed", "state")
+    __slots__ = ("_grads", "guard", "params", "params_c", "seed", "state")
 
     def __init__(self, count: int, seed: int) -> None:
         self.params = _core.empty(count)
+        self.params_c = _core.pointer(self.params)
         self._grads: _core.Floats | None = None
         self.seed = seed
         self.state = _core.State()
@@ -76,6 +99,14 @@ class Store:
     @property
     def grads(self) -> _core.Floats:
         if self._grads is None:
-            self._grads = _core.empty(len(self.params))
-            self._grads[:] = 0
+            grads = _core.empty(len(self.params))
+            grads[:] = 0
+            self._grads = grads
         return self._grads
+
+    def apart(self, a: _core.Array) -> _core.Array:
+        """`a`, or a copy of it where C would write to the memory it lies in."""
+        shared = np.may_share_memory
+        if shared(a, self.params) or (self._grads is not None and shared(a, self._grads)):
+            return np.copy(a)  # type: ignore[return-value]
+        return a

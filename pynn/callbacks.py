@@ -24,27 +24,37 @@ class EarlyStopping:
 
     Args:
         patience: epochs without a better value before it stops, at least 1.
-        monitor: key of the history. Names that end in "accuracy" should rise, all others fall.
+        monitor: key of the history.
         min_delta: how much better counts, at least 0.
-        restore_best: gives the net the parameters of its best epoch when the fit ends, stopped early or not.
-            Moments and counts stay those of the last epoch.
+        restore_best: gives the net the parameters of its best epoch when the fit ends, stopped early or not,
+            but not after an exception such as Ctrl-C. Moments and counts stay those of the last epoch.
+        mode: whether better is "min", less, or "max", more; "auto" is "min" for names that end in "loss" or
+            "error", "max" for those that end in "accuracy", and refuses others. NaN is never better.
 
     Attributes:
         best: the best value; best_epoch: its epoch, counted over all fits of the net from 1.
 
     Raises:
-        ValueError: when fit begins, a monitor that the history will not have; the error lists its keys.
+        ValueError: when fit begins, a monitor that the history will not have, and the error lists its keys;
+            or whose mode does not follow from its name.
     """
 
     def __init__(
-        self, patience: int, monitor: str = "val_loss", min_delta: float = 0.0, restore_best: bool = True
+        self,
+        patience: int,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        mode: str = "auto",
     ) -> None:
         self.patience = _core.integer("patience", patience, 1)
         self.monitor = monitor
         self.min_delta = _core.real("min_delta", min_delta, 0)
-        self.restore_best = restore_best
+        self.restore_best = _core.boolean("restore_best", restore_best)
+        self.mode = _core.known("mode", mode, ("auto", "min", "max"))
         self.best = math.nan
         self.best_epoch = 0
+        self._rises = False
         self._params: Floats | None = None
 
     def on_fit_begin(self, run: Run) -> None:
@@ -52,12 +62,16 @@ class EarlyStopping:
             raise PynnValueError(
                 f"the history has no {self.monitor!r} to monitor; it has {', '.join(run.history)}"
             )
+        rises = self.monitor.endswith("accuracy")
+        if self.mode == "auto" and not rises and not self.monitor.endswith(("loss", "error")):
+            raise PynnValueError(f'mode must be "min" or "max" to monitor {self.monitor!r}')
+        self._rises = rises if self.mode == "auto" else self.mode == "max"
         self.best, self.best_epoch, self._params = math.nan, run.epoch, None
 
     def on_epoch_end(self, run: Run) -> bool:
         value = run.history[self.monitor][-1]
-        gain = value - self.best if self.monitor.endswith("accuracy") else self.best - value
-        if math.isnan(self.best) or gain > self.min_delta:
+        gain = value - self.best if self._rises else self.best - value
+        if gain > self.min_delta or (math.isnan(self.best) and not math.isnan(value)):
             self.best, self.best_epoch = value, run.epoch
             if self.restore_best:
                 self._params = run.net.params.copy()
@@ -98,5 +112,5 @@ class LearningRate:
         if self.per == "epoch":
             run.learning_rate = self.schedule(run.epoch)
         else:
-            first = run.epoch * run.steps_per_epoch
+            first = run.net.steps_done
             run.learning_rate = [self.schedule(first + k) for k in range(run.steps_per_epoch)]

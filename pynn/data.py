@@ -21,7 +21,10 @@ MOST_ROWS = 2**32 - 1
 
 def epoch_order(n: int, seed: int, epoch: int, shuffle: bool) -> _core.Order:
     """The rows 0 to n - 1 in the order of an epoch."""
-    return _core.permutation(n, seed, epoch) if shuffle else np.arange(n, dtype=np.uint32)
+    order = np.arange(n, dtype=np.uint32)
+    if shuffle:
+        _core.permute(order, seed, epoch)
+    return order
 
 
 def batches(
@@ -41,9 +44,8 @@ def batches(
     """
     n = _core.integer("n", n, 1, MOST_ROWS)
     batch_size = _core.integer("batch_size", batch_size, 1)
-    order = epoch_order(n, _core.seed(seed), _core.integer("epoch", epoch, 0, 2**32 - 1), shuffle).astype(
-        np.intp
-    )
+    epoch, shuffle = _core.integer("epoch", epoch, 0, 2**32 - 1), _core.boolean("shuffle", shuffle)
+    order = epoch_order(n, _core.seed(seed), epoch, shuffle).astype(np.intp)
     return (order[first : first + batch_size] for first in range(0, n, batch_size))
 
 
@@ -65,22 +67,22 @@ def split(
     Raises:
         ValueError: a number out of range; lengths that differ.
     """
-    x, t = np.asarray(x), np.asarray(t)
+    x, t = _core.unmasked("x", x), _core.unmasked("t", t)
     if x.ndim == 0 or t.ndim == 0 or len(x) != len(t) or len(x) < 2:
         raise PynnValueError(
             f"x and t must have the same number of rows, at least 2, not {x.shape} and {t.shape}"
         )
     n = len(x)
-    fraction = _core.real("fraction", fraction, 0, 1)
-    if fraction == 0:
-        raise PynnValueError("fraction must be above 0 and below 1, not 0")
+    fraction = _core.real("fraction", fraction, 0, 1, above=True)
     count = min(max(round(fraction * n), 1), n - 1)
-    order = _core.permutation(n, _core.seed(seed), 0)
+    order = epoch_order(n, _core.seed(seed), 0, shuffle=True)
     held = np.zeros(n, bool)
     if stratify is None or stratify is False:
         held[order[:count]] = True
     else:
-        held[_stratified(order, t if stratify is True else np.asarray(stratify), count)] = True
+        held[_stratified(order, t if stratify is True else _core.unmasked("stratify", stratify), count)] = (
+            True
+        )
     return (x[~held], t[~held]), (x[held], t[held])
 
 
@@ -92,4 +94,6 @@ def _stratified(order: _core.Order, labels: NDArray[Any], count: int) -> _core.O
     _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     quotas, remainders = sizes * count // n, sizes * count % n
     quotas[np.argsort(-remainders, kind="stable")[: count - quotas.sum()]] += 1
-    return np.concatenate([order[classes[order] == c][:quota] for c, quota in enumerate(quotas)])
+    by_class = order[np.argsort(classes.reshape(n)[order], kind="stable")]
+    rank = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return by_class[rank < np.repeat(quotas, sizes)]

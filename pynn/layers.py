@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import _core
-from ._store import Store
+from ._store import READING, WRITING, Guard, Store, claiming
 from .errors import PynnRuntimeError, PynnValueError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Layer:
             ValueError: a wrong shape; NaN or infinity.
             TypeError: not real numbers.
         """
-        return self._forward(self._input(x), training)
+        return self._forward(self._input(x), _core.boolean("training", training))
 
     def backward(self, da: ArrayLike) -> Floats:
         """The gradient of the input, from that of the output of the last `forward`; shapes as there.
@@ -126,11 +126,31 @@ class Dense(Layer):
 
     def __init__(self, inputs: int, outputs: int, *, init: str = "auto", seed: int | None = None) -> None:
         super().__init__()
-        self.inputs = _core.integer("inputs", inputs, 1)
-        self.outputs = _core.integer("outputs", outputs, 1)
-        self.init = _core.known("init", init, _core.INITS)
-        self.seed = None if seed is None else _core.seed(seed)
+        self._inputs = _core.integer("inputs", inputs, 1)
+        self._outputs = _core.integer("outputs", outputs, 1)
+        self._init = _core.known("init", init, _core.INITS)
+        self._seed = None if seed is None else _core.seed(seed)
         self._offset = 0
+
+    @property
+    def inputs(self) -> int:
+        """I."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> int:
+        """O."""
+        return self._outputs
+
+    @property
+    def init(self) -> str:
+        """How the weight is drawn."""
+        return self._init
+
+    @property
+    def seed(self) -> int | None:
+        """Of the weight, or None."""
+        return self._seed
 
     @property
     def weight(self) -> Floats:
@@ -167,21 +187,27 @@ class Dense(Layer):
         return weight, flat[middle : middle + self.outputs]
 
     def _numbers(self) -> Store:
-        if self._store is None:
-            self._store = Store((self.inputs + 1) * self.outputs, 0)
-            self._draw()
-        self._store.guard.check()
+        self._guard.look()
+        assert self._store is not None
         return self._store
 
-    def _draw(self) -> None:
+    @property
+    def _guard(self) -> Guard:
+        if self._store is None:
+            store = Store((self.inputs + 1) * self.outputs, 0)
+            self._draw(store)
+            self._store = store  # last: others may look
+        return self._store.guard
+
+    def _draw(self, store: Store) -> None:
         """Draws the values from the layer's own seed."""
-        assert self._store is not None
-        _core.dense_draw(*self._parts(self._store.params), self.init, self.seed or 0)
+        _core.dense_draw(*self._parts(store.params), self.init, self.seed or 0)
 
     def _own(self, params: Floats) -> None:
         """Takes flat values while alone."""
-        self._store = Store(len(params), 0)
-        self._store.params[:] = params
+        store = Store((self.inputs + 1) * self.outputs, 0)
+        store.params[:] = _core.floats("params", params, store.params.shape)
+        self._store = store
 
     def _flat(self) -> Floats | None:
         """The values as a flat copy; None if they are not drawn yet."""
@@ -196,13 +222,16 @@ class Dense(Layer):
     def _output_shape(self) -> tuple[int, ...]:
         return len(self._kept), self.outputs
 
+    @claiming(READING)
     def _forward(self, x: Floats, training: bool) -> Floats:
         s = _core.dense_forward(x, self.weight, self.bias)
         self._kept = x
         return s
 
+    @claiming(WRITING)
     def _backward(self, da: Floats) -> Floats:
-        return _core.dense_backward(self.dweight, self.dbias, da, self._kept, self.weight)
+        dweight, dbias, store = self.dweight, self.dbias, self._numbers()
+        return _core.dense_backward(dweight, dbias, store.apart(da), store.apart(self._kept), self.weight)
 
     def _arguments(self) -> dict[str, Any]:
         return {"inputs": self.inputs, "outputs": self.outputs, "init": self.init, "seed": self.seed}
@@ -234,7 +263,7 @@ class _Elementwise(Layer):
 
     def _forward(self, x: Floats, training: bool) -> Floats:
         a = _core.activation_forward(x, self.kind, self._value)
-        self._kept = x, a
+        self._kept = x, a.copy()
         return a
 
     def _backward(self, da: Floats) -> Floats:
@@ -274,7 +303,12 @@ class LeakyReLU(_Elementwise):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
-        self.slope = self._value = _core.real("slope", slope, 0, 2.0**128)
+        self._value = _core.real("slope", slope, 0, 2.0**128)
+
+    @property
+    def slope(self) -> float:
+        """Of the negative side."""
+        return self._value
 
     def _arguments(self) -> dict[str, Any]:
         return {"slope": self.slope}
@@ -332,7 +366,7 @@ class Softmax(Layer):
 
     def _forward(self, x: Floats, training: bool) -> Floats:
         h = _core.softmax_forward(x)
-        self._kept = (h,)
+        self._kept = (h.copy(),)
         return h
 
     def _backward(self, da: Floats) -> Floats:
@@ -358,10 +392,20 @@ class Dropout(Layer):
 
     def __init__(self, p: float, *, seed: int = 0) -> None:
         super().__init__()
-        self.p = _core.real("p", p, 0, 1)
-        self.seed = _core.seed(seed)
+        self._p = _core.real("p", p, 0, 1)
+        self._seed = _core.seed(seed)
         self._position = 0
         self._forwards = 0
+
+    @property
+    def p(self) -> float:
+        """The probability."""
+        return self._p
+
+    @property
+    def seed(self) -> int:
+        """For use alone."""
+        return self._seed
 
     def _forward(self, x: Floats, training: bool) -> Floats:
         mask = self._next_mask() if training else None

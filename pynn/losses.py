@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from . import _core
+from ._core import Floats
+from ._store import Store
 from .errors import PynnTypeError, PynnValueError
+from .layers import Layer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from ._core import Floats
-    from .layers import Layer
-
-    LossFunction = Callable[[Floats, NDArray[Any]], tuple[ArrayLike, ArrayLike]]
-    Loss = str | LossFunction
-    Metric = str | Callable[[NDArray[Any], Floats], float]
-    Metrics = dict[str, Callable[[NDArray[Any], Floats], float]]
+LossFunction = Callable[[Floats, NDArray[Any]], tuple[ArrayLike, ArrayLike]]
+Loss = str | LossFunction
+MetricFunction = Callable[[NDArray[Any], Floats], float]
+Metric = str | MetricFunction
+Metrics = dict[str, MetricFunction]
 
 #: Losses that are computed from the scores before a last layer, and the kind of that layer.
 LAST_LAYERS = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
@@ -56,37 +54,58 @@ class Targets:
     """Targets and sample weights of n rows that have passed the gate.
 
     Attributes:
-        values: labels (n,), rows (n, O), or for a callable loss an array of n rows as given.
+        values: labels (n,), rows (n, O), or for a callable loss an array of n rows.
         weights: (n,) or None.
     """
 
-    __slots__ = ("_bound", "values", "weights")
+    __slots__ = ("_bound", "_values", "weights")
 
     def __init__(self, values: NDArray[Any], weights: Floats | None) -> None:
-        self.values = values
+        self._values = values
         self.weights = weights
         self._bound: _core.Targets | None = None
 
     @property
+    def values(self) -> NDArray[Any]:
+        """A view for functions of others: they can neither write to it nor reshape what C reads."""
+        view = self._values[...]
+        view.flags.writeable = False
+        return view
+
+    @property
     def c(self) -> _core.Targets:
         if self._bound is None:
-            self._bound = _core.Targets(self.values, self.weights)
+            self._bound = _core.Targets(self._values, self.weights)
         return self._bound
+
+    def apart(self, store: Store) -> Targets:
+        """Those that C may read while it writes to a store."""
+        weights = self.weights if self.weights is None else store.apart(self.weights)
+        values = store.apart(self._values)
+        if values is self._values and weights is self.weights:
+            return self
+        return Targets(values, weights)
 
     def weight(self) -> float:
         """The sum of the weights."""
-        return float(len(self.values) if self.weights is None else self.weights.sum(dtype=np.float64))
+        return float(len(self._values) if self.weights is None else self.weights.sum(dtype=np.float64))
 
     def take(self, rows: NDArray[Any]) -> Targets:
         """Those of some rows."""
-        return Targets(self.values[rows], None if self.weights is None else self.weights[rows])
+        return Targets(self._values[rows], None if self.weights is None else self.weights[rows])
 
 
 def targets(
-    loss: Loss, t: ArrayLike, sample_weight: ArrayLike | None, rows: int, outputs: int, name: str
+    loss: Loss,
+    t: ArrayLike,
+    sample_weight: ArrayLike | None,
+    rows: int,
+    outputs: int,
+    name: str,
+    weight_name: str = "sample_weight",
 ) -> Targets:
-    """Checks targets for `rows` rows of a net; `name` is what errors call them."""
-    weights = None if sample_weight is None else _core.weights("sample_weight", sample_weight, rows)
+    """Checks targets for `rows` rows of a net; the names are what errors call them."""
+    weights = None if sample_weight is None else _core.weights(weight_name, sample_weight, rows)
     given = _core.array(name, t)
     if given.ndim == 0 or len(given) != rows:
         raise PynnValueError(f"{name} must have {rows} rows, one for each of x, not the shape {given.shape}")
@@ -95,6 +114,7 @@ def targets(
     if given.ndim == 1 and outputs == 1:
         given = given.reshape(rows, 1)
     if callable(loss):
+        _core.refuse(name, given, ~np.isfinite(given), "finite")
         return Targets(given, weights)
     if given.ndim == 2 and given.shape[1] == 1 != outputs and loss == "cross_entropy":
         raise PynnValueError(
@@ -171,11 +191,15 @@ def called(loss: LossFunction, scores: Floats, targets: Targets) -> tuple[float,
 
 def accuracy(t: NDArray[Any], y: Floats) -> float:
     """The share of rows whose largest output is the label, or the largest target."""
+    t = _checked(t, y)
     return float(np.mean(np.argmax(y, axis=1) == (t if t.ndim == 1 else np.argmax(t, axis=1))))
 
 
 def binary_accuracy(t: NDArray[Any], y: Floats) -> float:
     """The share of outputs on the same side of 0.5 as their target; 0.5 counts as above."""
+    t = _checked(t, y)
+    if t.ndim == 1:
+        return accuracy(t, y)
     return float(np.mean((y >= 0.5) == (t >= 0.5)))
 
 
@@ -191,12 +215,21 @@ def mean_absolute_error(t: NDArray[Any], y: Floats) -> float:
 
 def _differences(t: NDArray[Any], y: Floats) -> NDArray[np.float64]:
     """y - t, with labels as rows of 0 and 1."""
-    difference = y.astype(np.float64)
+    t, difference = _checked(t, y), y.astype(np.float64)
     if t.ndim == 1:
         difference[np.arange(len(t)), t] -= 1
     else:
         difference -= t
     return difference
+
+
+def _checked(t: NDArray[Any], y: Floats) -> NDArray[Any]:
+    """Targets of a callable loss may be anything: those that a metric of pynn takes are labels or rows."""
+    if t.ndim == 1:
+        return _core.labels("t", t, *y.shape)
+    if t.shape != y.shape:
+        raise PynnValueError(f"t must have the shape {y.shape} for a metric, not {t.shape}")
+    return t
 
 
 METRICS = {
@@ -206,17 +239,41 @@ METRICS = {
 }
 
 
-def chosen_metrics(metrics: Metric | Iterable[Metric], loss: Loss, outputs: int) -> Metrics:
+def chosen_metrics(
+    metrics: Metric | Iterable[Metric] | Mapping[str, MetricFunction], loss: Loss, outputs: int
+) -> Metrics:
     """Metrics by name. Accuracy is that of 0.5 where the outputs are not classes that exclude each other."""
     found: Metrics = {}
-    for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
+    if isinstance(metrics, str) or callable(metrics):
+        metrics = [metrics]
+    if not isinstance(metrics, Iterable):
+        raise PynnTypeError(f"metrics must be names or functions, not {metrics!r}")
+    pairs = metrics.items() if isinstance(metrics, Mapping) else [(None, metric) for metric in metrics]
+    for key, metric in pairs:
         if callable(metric):
-            name, function = getattr(metric, "__name__", type(metric).__name__), metric
+            name = getattr(metric, "__name__", type(metric).__name__) if key is None else key
+            function = metric
         else:
             name = _core.known("metric", metric, METRICS)
             binary = name == "accuracy" and (outputs == 1 or loss == "binary_cross_entropy")
             function = binary_accuracy if binary else METRICS[name]
+        if not isinstance(name, str) or name.startswith("val_"):
+            raise PynnValueError(f"a metric cannot be called {name!r}")
         if name in found or name == "loss":
             raise PynnValueError(f"two metrics are called {name!r}")
         found[name] = function
+    return found
+
+
+def measured(metrics: Metrics, targets: Targets, y: Floats) -> dict[str, float]:
+    """What the metrics say."""
+    found = {}
+    for name, metric in metrics.items():
+        value: Any = metric(targets.values, y)
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+            raise PynnTypeError(f"the metric {name!r} must return a number, not {value!r}")
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError) as error:
+            raise PynnTypeError(f"the metric {name!r} must return a number, not {value!r}") from error
     return found

@@ -5,27 +5,31 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from contextlib import contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core, losses
-from ._store import Store
-from .errors import BusyError, DivergedError, PynnRuntimeError, PynnTypeError, PynnValueError
+from . import threads as sharing
+from ._store import READING, TRAINING, WRITING, Guard, Store, claiming
+from .errors import DivergedError, PynnRuntimeError, PynnTypeError, PynnValueError
 from .layers import Dense, Dropout, Layer, check_widths, neighbours
-from .optimizers import Optimizer, chosen
+from .optimizers import Optimizer
 from .predictor import Predictor
-from .training import History, Progress, Run, checked_callbacks
+from .training import Fit, History, Progress, Trainer, checked_callbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import ArrayLike
 
     from ._core import Floats
-    from .losses import Loss, Metric, Metrics, Targets
+    from .losses import Loss, Metric, MetricFunction, Metrics, Targets
     from .trace import Trace
+
+
+STATE_FORMAT = 1
 
 
 class Sequential:
@@ -79,17 +83,11 @@ class Sequential:
                     f"layer {i}, {layer}, already belongs to a net; a layer belongs to one net, once"
                 )
         check_widths(layers)
-        self.layers = layers
+        self._layers = layers
         self._dense = [layer for layer in layers if isinstance(layer, Dense)]
         self._plan = _core.Plan([layer._spec() for layer in layers])
         self._store = Store(self._plan.param_count, seed)
-        self._moments = _core.empty(0)
-        self._moments_of = ("", 0)
-        self._epochs_done = 0
-        self._fitting = False
-        self._bound: tuple[Optimizer, float, _core.Optimizer] | None = None
-        self._scratch: _core.Workspace | None = None
-        self._saved: Floats | None = None
+        self._trainer = Trainer(self._plan, self._store)
         self._tape: tuple[Floats, _core.Mask | None, _core.Workspace] | None = None
 
     def _adopt(self) -> None:
@@ -102,9 +100,18 @@ class Sequential:
         _core.net_draw(self._store.params, self._plan, self._store.seed)
         for layer in self._dense:
             if layer.seed is not None:
-                layer._draw()
+                layer._draw(self._store)
 
     # ---- what it is ---------------------------------------------------------------------------------------
+
+    @property
+    def _guard(self) -> Guard:
+        return self._store.guard
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """In their order."""
+        return self._layers
 
     @property
     def inputs(self) -> int:
@@ -124,7 +131,7 @@ class Sequential:
     @property
     def epochs_done(self) -> int:
         """Epochs of all fits since the net was made or reset."""
-        return self._epochs_done
+        return self._trainer.epochs_done
 
     @property
     def steps_done(self) -> int:
@@ -134,17 +141,19 @@ class Sequential:
     @property
     def params(self) -> Floats:
         """All parameters, a flat view: dense by dense, W (I, O) and then b (O). Assigning copies in."""
-        self._store.guard.check()
+        self._guard.look()
         return self._store.params[:]
 
     @params.setter
+    @claiming(WRITING)
     def params(self, value: ArrayLike) -> None:
+        self._tape = None
         self.params[:] = _core.floats("params", value, (self._plan.param_count,))
 
     @property
     def grads(self) -> Floats:
         """The gradient of each of `params`, a flat view; `loss_and_grad` and `backward` overwrite it."""
-        self._store.guard.check()
+        self._guard.look()
         return self._store.grads[:]
 
     @grads.setter
@@ -178,6 +187,7 @@ class Sequential:
 
     # ---- training -----------------------------------------------------------------------------------------
 
+    @claiming(TRAINING)
     def fit(
         self,
         x: ArrayLike,
@@ -187,7 +197,7 @@ class Sequential:
         batch_size: int | None = None,
         optimizer: Optimizer | str = "adam",
         loss: Loss | None = None,
-        metrics: Iterable[Metric] | Metric = (),
+        metrics: Iterable[Metric] | Mapping[str, MetricFunction] | Metric = (),
         validation_data: tuple[ArrayLike, ...] | None = None,
         callbacks: Iterable[object] = (),
         shuffle: bool = True,
@@ -195,6 +205,7 @@ class Sequential:
         clip_norm: float | None = None,
         seed: int | None = None,
         verbose: int | None = None,
+        threads: int | str = 1,
     ) -> History:
         """Trains, and goes on where the last fit ended: fit(epochs=10) twice gives the bits of
         fit(epochs=20).
@@ -225,45 +236,52 @@ class Sequential:
             clip_norm: the longest gradient, above 0, as L2 norm over all parameters; None: any.
             seed: of the shuffling; None: that of the net.
             verbose: 1 shows progress on stderr, 0 does not; None: 1 on a terminal.
+            threads: the most threads that share the work, at least 1, or "auto" for as many as there are
+                processors that this process may use. Fewer are taken where a batch has not the work for them
+                (some 30 microseconds for each), down to the calling thread alone. They live as long as the
+                fit. Results do not depend on them.
 
         Raises:
             DivergedError: the parameters are then those of the last epoch's end, the moments afresh.
             BusyError: the net is in use, or this is one of its own callbacks.
         """
-        with self._training():
-            chosen_loss = losses.chosen_loss(loss, self.layers[-1])
-            data = self._data(x, t, sample_weight, chosen_loss, "x", "t")
-            validation = None
-            if validation_data is not None:
-                if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                    raise PynnTypeError("validation_data must be (x, t) or (x, t, sample_weight)")
-                weight = validation_data[2] if len(validation_data) == 3 else None
-                validation = self._data(
-                    validation_data[0],
-                    validation_data[1],
-                    weight,
-                    chosen_loss,
-                    "x of validation_data",
-                    "t of validation_data",
-                )
-            recipe, bound = self._optimizer(optimizer, clip_norm)
-            run = Run(
-                net=self,
-                data=data,
-                validation=validation,
-                loss=chosen_loss,
-                metrics=losses.chosen_metrics(metrics, chosen_loss, self.outputs),
-                optimizer=bound,
-                learning_rate=recipe.learning_rate,
-                epochs=_core.integer("epochs", epochs, 1),
-                batch_size=_core.integer("batch_size", 200 if batch_size is None else batch_size, 1),
-                seed=self.seed if seed is None else _core.seed(seed),
-                shuffle=bool(shuffle),
+        chosen_loss = losses.chosen_loss(loss, self.layers[-1])
+        data = self._data(x, t, sample_weight, chosen_loss)
+        validation = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+                raise PynnTypeError("validation_data must be (x, t) or (x, t, sample_weight)")
+            weight = validation_data[2] if len(validation_data) == 3 else None
+            validation = self._data(
+                validation_data[0], validation_data[1], weight, chosen_loss, " of validation_data"
             )
-            listeners = checked_callbacks(callbacks)
-            self._prepare_moments(bound)
-            return run.train(listeners, Progress(verbose, run.epochs))
+        epochs = _core.integer("epochs", epochs, 1)
+        batch = min(_core.integer("batch_size", 200 if batch_size is None else batch_size, 1), len(data[0]))
+        seed = self.seed if seed is None else _core.seed(seed)
+        shuffle = _core.boolean("shuffle", shuffle)
+        chosen_metrics = losses.chosen_metrics(metrics, chosen_loss, self.outputs)
+        listeners, progress = checked_callbacks(callbacks), Progress(verbose, epochs)
+        sharing.workers(threads, self._plan, batch)
+        recipe, bound = self._trainer.prepare(optimizer, clip_norm)
+        fit = Fit(
+            net=self,
+            trainer=self._trainer,
+            data=data,
+            validation=validation,
+            loss=chosen_loss,
+            metrics=chosen_metrics,
+            optimizer=bound,
+            learning_rate=recipe.learning_rate,
+            epochs=epochs,
+            batch=batch,
+            seed=seed,
+            shuffle=shuffle,
+            callbacks=listeners,
+            progress=progress,
+        )
+        return sharing.sharing(threads, self._plan, batch, fit.run)
 
+    @claiming(TRAINING)
     def train_step(
         self,
         x: ArrayLike,
@@ -282,18 +300,12 @@ class Sequential:
         Raises:
             DivergedError: the parameters are then those before the step, the moments afresh.
         """
-        with self._training():
-            name = losses.chosen_loss(loss, self.layers[-1])
-            rows, targets = self._data(x, t, sample_weight, name, "x", "t")
-            recipe, bound = self._optimizer(optimizer, clip_norm)
-            self._prepare_moments(bound)
-            order, totals = np.arange(len(rows), dtype=np.uint32), _core.Totals()
-            with self._undone_if_diverged():
-                self._steps(
-                    rows, targets, order, len(rows), np.array([recipe.learning_rate]), name, bound, totals
-                )
-            return totals.mean
+        name = losses.chosen_loss(loss, self.layers[-1])
+        rows, targets = self._data(x, t, sample_weight, name)
+        recipe, bound = self._trainer.prepare(optimizer, clip_norm)
+        return self._trainer.step(rows, targets, name, bound, recipe.learning_rate)
 
+    @claiming(WRITING)
     def loss_and_grad(
         self,
         x: ArrayLike,
@@ -314,41 +326,44 @@ class Sequential:
         Raises:
             DivergedError: the loss is NaN or infinite.
         """
-        with self._store.guard.writing():
-            name = losses.chosen_loss(loss, self.layers[-1])
-            rows, targets = self._data(x, t, sample_weight, name, "x", "t")
-            return self._gradient(rows, targets, name, training), self.grads
+        name = losses.chosen_loss(loss, self.layers[-1])
+        rows, targets = self._data(x, t, sample_weight, name)
+        training = _core.boolean("training", training)
+        return self._trainer.gradient(rows, targets, name, training), self.grads
 
+    @claiming(TRAINING)
     def update(self, optimizer: Optimizer | str, *, clip_norm: float | None = None) -> None:
         """One optimizer step with the gradients that stand in `grads`.
 
         Raises:
             DivergedError: the parameters are then those before, the moments afresh.
         """
-        with self._training():
-            recipe, bound = self._optimizer(optimizer, clip_norm)
-            self._prepare_moments(bound)
-            with self._undone_if_diverged():
-                self._apply(bound, recipe.learning_rate)
+        trainer = self._trainer
+        recipe, bound = trainer.prepare(optimizer, clip_norm)
+        trainer.save()
+        try:
+            trainer.apply(bound, recipe.learning_rate)
+        except DivergedError:
+            trainer.undo()
+            raise
 
+    @claiming(TRAINING)
     def reset(self, seed: int | None = None) -> None:
         """Starts over: draws all parameters, a Dense with a seed from its own; forgets moments and counts.
 
         Args:
             seed: becomes that of the net; None keeps it.
         """
-        with self._training():
-            if seed is not None:
-                self._store.seed = _core.seed(seed)
-            self._draw()
-            self._store.grads[:] = 0
-            self._store.state.set(0, 1.0, 1.0)
-            self._moments_of = ("", 0)
-            self._epochs_done = 0
-            self._tape = None
+        if seed is not None:
+            self._store.seed = _core.seed(seed)
+        self._trainer.reset()
+        self._tape = None
+        self._store.grads[:] = 0
+        self._draw()
 
     # ---- as a layer ---------------------------------------------------------------------------------------
 
+    @claiming(WRITING)
     def forward(self, x: ArrayLike, *, training: bool = False) -> Floats:
         """The outputs (B, O) for x (B, I), keeping what `backward` needs: x itself where it is float32, not a
         copy.
@@ -356,41 +371,51 @@ class Sequential:
         Args:
             training: True drops out, with the mask of the next optimizer step.
         """
-        rows = self._rows(x)
-        with self._store.guard.writing():
-            mask, workspace = self._mask(training), _core.Workspace(self._plan.pass_bytes(len(rows)))
-            y = _core.forward(self._plan, self._store.params, rows, mask, "outputs", workspace)
-            self._tape = rows, mask, workspace
+        rows = self._store.apart(self._rows(x))
+        mask = self._trainer.mask(_core.boolean("training", training))
+        workspace = _core.Workspace(self._plan.pass_bytes(len(rows)))
+        self._tape = None
+        y = _core.forward(self._plan, self._store.params, rows, mask, "outputs", workspace)
+        self._tape = rows, mask, workspace
         return y
 
+    @claiming(WRITING)
     def backward(self, dy: ArrayLike) -> Floats:
         """The gradient of x (B, I) from that of the outputs (B, O) of the last `forward`; overwrites `grads`.
 
-        Once for each forward, and with the parameters of then.
+        Once for each forward. Training, and assigning `params`, take the forward back.
 
         Raises:
             RuntimeError: no `forward` before it.
         """
-        with self._store.guard.writing():
-            if self._tape is None:
-                raise PynnRuntimeError("backward needs a forward before it, one for each")
-            x, mask, workspace = self._tape
-            dy = _core.floats("dy", dy, (len(x), self.outputs))
-            self._tape = None
-            dx = _core.empty(*x.shape)
-            store = self._store
-            _core.backward(store.grads, dx, dy, self._plan, store.params, x, mask, "outputs", workspace)
+        dy = self._store.apart(_core.floats("dy", dy, (None, self.outputs)))
+        if self._tape is None:
+            raise PynnRuntimeError("backward needs a forward before it, one for each")
+        x, mask, workspace = self._tape
+        if len(dy) != len(x):
+            raise PynnValueError(f"dy must have the shape ({len(x)}, {self.outputs}), not {dy.shape}")
+        self._tape = None
+        dx = _core.empty(*x.shape)
+        store = self._store
+        _core.backward(store.grads, dx, dy, self._plan, store.params, x, mask, "outputs", workspace)
         return dx
 
     # ---- use ----------------------------------------------------------------------------------------------
 
-    def predict(self, x: ArrayLike) -> Floats:
-        """The outputs (n, O) for x (n, I). Row i depends on row i of x alone, in every bit."""
-        return self._infer(self._rows(x), "outputs")
+    def predict(self, x: ArrayLike, *, threads: int | str = 1) -> Floats:
+        """The outputs (n, O) for x (n, I). Row i depends on row i of x alone, in every bit.
 
-    def scores(self, x: ArrayLike) -> Floats:
-        """The input (n, O) of the last Softmax or Sigmoid; the outputs if the net ends otherwise."""
-        return self._infer(self._rows(x), "scores")
+        Args:
+            threads: as in `fit`. They live as long as the call, so that it takes 10 times the work to be
+                worth one.
+        """
+        return self._shared(self._rows(x), _core.OUTPUTS, threads)
+
+    def scores(self, x: ArrayLike, *, threads: int | str = 1) -> Floats:
+        """The input (n, O) of the last Softmax or Sigmoid; the outputs if the net ends otherwise. `threads`
+        as in `predict`.
+        """
+        return self._shared(self._rows(x), _core.SCORES, threads)
 
     def evaluate(
         self,
@@ -398,18 +423,27 @@ class Sequential:
         t: ArrayLike,
         *,
         loss: Loss | None = None,
-        metrics: Iterable[Metric] | Metric = (),
+        metrics: Iterable[Metric] | Mapping[str, MetricFunction] | Metric = (),
         sample_weight: ArrayLike | None = None,
+        threads: int | str = 1,
     ) -> dict[str, float]:
-        """The loss under "loss", and the metrics under their names; arguments as in `fit`. No dropout."""
+        """The loss under "loss", and the metrics under their names; arguments as in `fit`, `threads` as in
+        `predict`. No dropout.
+        """
         name = losses.chosen_loss(loss, self.layers[-1])
         chosen_metrics = losses.chosen_metrics(metrics, name, self.outputs)
-        return self._measure(*self._data(x, t, sample_weight, name, "x", "t"), name, chosen_metrics)
+        data = self._data(x, t, sample_weight, name)
+        return sharing.sharing(
+            threads,
+            self._plan,
+            _rows_of_a_step(len(data[0])),
+            lambda executor: self._measure(*data, name, chosen_metrics, executor),
+        )
 
+    @claiming(READING)
     def predictor(self, batch: int = 1) -> Predictor:
         """A snapshot for predictions of `batch` rows, at least 1, at a time with little overhead."""
-        with self._store.guard.reading():
-            return Predictor(self._plan, self._store.params.copy(), _core.integer("batch", batch, 1))
+        return Predictor(self._plan, self._store.params.copy(), _core.integer("batch", batch, 1))
 
     def trace(
         self, x: ArrayLike, t: ArrayLike, loss: str | None = None, *, sample_weight: ArrayLike | None = None
@@ -424,7 +458,7 @@ class Sequential:
         name = losses.chosen_loss(loss, self.layers[-1])
         if not isinstance(name, str):
             raise PynnTypeError(f"trace needs the name of a loss, not {loss!r}")
-        return Trace(self, *self._data(x, t, sample_weight, name, "x", "t"), name)
+        return Trace(self, *self._data(x, t, sample_weight, name), name)
 
     def folded(self) -> Sequential:
         """The same function in a net without neighbouring dense layers: W3 = W1 W2, b3 = b1 W2 + b2; other
@@ -440,179 +474,94 @@ class Sequential:
 
     # ---- copies -------------------------------------------------------------------------------------------
 
+    @claiming(READING)
     def __getstate__(self) -> dict[str, Any]:
-        with self._store.guard.reading():
-            return {
-                "layers": [(type(layer), layer._arguments()) for layer in self.layers],
-                "seed": self.seed,
-                "params": self._store.params.copy(),
-                "state": self._store.state.get(),
-                "moments": self._moments.copy(),
-                "moments_of": self._moments_of,
-                "epochs_done": self._epochs_done,
-            }
+        trainer = self._trainer
+        return {
+            "format": STATE_FORMAT,
+            "layers": [(type(layer), layer._arguments()) for layer in self.layers],
+            "seed": self.seed,
+            "params": self._store.params.copy(),
+            "state": self._store.state.get(),
+            "moments": trainer.moments.copy(),
+            "moments_of": trainer.moments_of,
+            "epochs_done": trainer.epochs_done,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._build(tuple(kind(**arguments) for kind, arguments in state["layers"]), state["seed"])
+        if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
+            raise PynnValueError("this pickle of a Sequential is of another version of pynn, or corrupt")
+        try:
+            self._restore(state)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise PynnValueError(f"this pickle of a Sequential is corrupt: {error}") from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._build(
+            tuple(kind(**arguments) for kind, arguments in state["layers"]), _core.seed(state["seed"])
+        )
         self._adopt()
-        self.params[:] = state["params"]
-        self._store.state.set(*state["state"])
-        self._moments = state["moments"].copy()
-        self._moments_of = state["moments_of"]
-        self._epochs_done = state["epochs_done"]
+        self._store.params[:] = _core.floats("params", state["params"], (self._plan.param_count,))
+        (kind, count), (steps, *powers) = state["moments_of"], state["state"]
+        moments = _core.empty(_core.integer("moments", count, 0, 2) * self._plan.param_count)
+        if np.shape(state["moments"]) != moments.shape:
+            raise PynnValueError(f"{count} moments have the shape {np.shape(state['moments'])}")
+        moments[:] = state["moments"]
+        self._trainer.set_moments(moments, (str(kind), int(count)))
+        beta1, beta2 = (_core.real("a power", power, 0) for power in powers)
+        self._store.state.set(_core.integer("steps", steps, 0, 2**64 - 1), beta1, beta2)
+        self._trainer.epochs_done = _core.integer("epochs_done", state["epochs_done"], 0)
 
     # ---- what the methods above share ---------------------------------------------------------------------
 
     def _rows(self, x: ArrayLike, name: str = "x") -> Floats:
-        return _core.floats(name, x, (None, self.inputs), strided=True)
+        return _core.rows(name, x, self._plan.inputs)
 
     def _data(
-        self, x: ArrayLike, t: ArrayLike, weight: ArrayLike | None, loss: Loss, x_name: str, t_name: str
+        self, x: ArrayLike, t: ArrayLike, weight: ArrayLike | None, loss: Loss, of: str = ""
     ) -> tuple[Floats, Targets]:
-        rows = self._rows(x, x_name)
-        return rows, losses.targets(loss, t, weight, len(rows), self.outputs, t_name)
+        """What has passed the gate; `of` says in errors whose it is."""
+        rows = self._rows(x, f"x{of}")
+        names = f"t{of}", f"sample_weight{of}"
+        targets = losses.targets(loss, t, weight, len(rows), self._plan.outputs, *names)
+        return self._store.apart(rows), targets.apart(self._store)
 
-    def _infer(self, x: Floats, end: str) -> Floats:
-        y = _core.empty(len(x), self.outputs)
-        with self._store.guard.reading():
-            _core.predict(y, self._plan, self._store.params, x, end)
+    def _infer(self, x: Floats, end: int, executor: _core.Executor | None = None) -> Floats:
+        y = _core.empty(len(x), self._plan.outputs)
+        store = self._store
+        guard, claim = store.guard, (get_ident(), READING)
+        try:
+            guard.append(claim)
+            if guard[0] is not claim:
+                guard.check(claim)
+            _core.predict(y, self._plan, store.params_c, x, end, executor)
+        finally:
+            guard.remove(claim)
         return y
 
-    def _measure(self, x: Floats, targets: Targets, loss: Loss, metrics: Metrics) -> dict[str, float]:
-        end = losses.end(loss)
-        y = self._infer(x, end)
-        found = {"loss": losses.evaluated(loss, y, targets)}
-        if metrics and end == "scores":
-            y = losses.outputs(y, self.layers[-1])
-        return found | {name: float(metric(targets.values, y)) for name, metric in metrics.items()}
-
-    def _mask(self, training: bool) -> _core.Mask | None:
-        return (self.seed, self.steps_done, 0) if training else None
-
-    def _gradient(self, x: Floats, targets: Targets, loss: Loss, training: bool) -> float:
-        """The loss of a batch; the gradient goes to the store."""
-        store, plan, mask = self._store, self._plan, self._mask(training)
-        size = plan.pass_bytes(len(x))
-        if not callable(loss):
-            space = self._workspace(size)
-            return _core.loss_and_grad(
-                store.grads, plan, store.params, x, targets.c, mask, loss, store.state, space
-            )
-        space = _core.Workspace(size)  # the loss may use the net while this one waits for the way back
-        scores = _core.forward(plan, store.params, x, mask, "scores", space)
-        value, dscores = losses.called(loss, scores, targets)
-        for quantity, fine in (("loss", np.isfinite(value)), ("gradient", np.isfinite(dscores).all())):
-            if not fine:
-                raise DivergedError(self.steps_done, None, quantity)
-        _core.backward(store.grads, None, dscores, plan, store.params, x, mask, "scores", space)
-        return value
-
-    def _workspace(self, size: int) -> _core.Workspace:
-        """Memory for one call, kept for the next."""
-        if self._scratch is None or self._scratch.bytes < size:
-            self._scratch = _core.Workspace(size)
-        return self._scratch
-
-    def _steps(
-        self,
-        x: Floats,
-        targets: Targets,
-        order: _core.Order,
-        batch: int,
-        rates: _core.Rates,
-        loss: Loss,
-        optimizer: _core.Optimizer,
-        totals: _core.Totals,
-    ) -> None:
-        """A step for each learning rate on the next `batch` rows of the order, all in one call into C, unless
-        the loss is a function of Python.
-        """
-        if not callable(loss):
-            store, space = self._store, self._workspace(self._plan.train_bytes(optimizer, batch))
-            _core.train_steps(
-                store.params,
-                self._moments,
-                store.state,
-                totals,
-                self._plan,
-                optimizer,
-                x,
-                targets.c,
-                order,
-                batch,
-                rates,
-                loss,
-                store.seed,
-                space,
-            )
-            return
-        for k, rate in enumerate(rates):
-            rows = order[k * batch : (k + 1) * batch]
-            some = targets.take(rows)
-            weight = some.weight()
-            if weight > 0:
-                totals.add(weight * self._gradient(x[rows], some, loss, training=True), weight)
-                self._apply(optimizer, float(rate))
-
-    def _apply(self, optimizer: _core.Optimizer, learning_rate: float) -> None:
-        store = self._store
-        _core.update(
-            store.params, self._moments, store.state, store.grads, self._plan, optimizer, learning_rate
+    def _shared(self, x: Floats, end: int, threads: int | str) -> Floats:
+        if type(threads) is int and threads == 1:
+            return self._infer(x, end)
+        return sharing.sharing(
+            threads, self._plan, _rows_of_a_step(len(x)), lambda executor: self._infer(x, end, executor)
         )
 
-    def _optimizer(
-        self, optimizer: Optimizer | str, clip_norm: float | None
-    ) -> tuple[Optimizer, _core.Optimizer]:
-        """The recipe, and what the C library makes of it."""
-        recipe = chosen(optimizer)
-        clip = 0.0 if clip_norm is None else _core.real("clip_norm", clip_norm, 0)
-        if clip_norm is not None and clip == 0:
-            raise PynnValueError("clip_norm must be above 0, or None")
-        if self._bound is None or self._bound[:2] != (recipe, clip):
-            self._bound = recipe, clip, recipe._bind(clip)
-        return recipe, self._bound[2]
+    def _measure(
+        self, x: Floats, targets: Targets, loss: Loss, metrics: Metrics, executor: _core.Executor | None
+    ) -> dict[str, float]:
+        ends_in_scores = losses.end(loss) == "scores"
+        y = self._infer(x, _core.SCORES if ends_in_scores else _core.OUTPUTS, executor)
+        found = {"loss": losses.evaluated(loss, y, targets)}
+        if metrics and ends_in_scores:
+            y = losses.outputs(y, self.layers[-1])
+        return found | losses.measured(metrics, targets, y)
 
-    def _prepare_moments(self, optimizer: _core.Optimizer) -> None:
-        """Moments of 0 for another kind of optimizer than before."""
-        kind = optimizer.kind, optimizer.moments
-        if kind != self._moments_of:
-            self._moments_of = ("", 0)  # an interrupt must not leave a kind with the moments of another
-            self._moments = _core.empty(optimizer.moments * self._plan.param_count)
-            self._forget_moments()
-            self._moments_of = kind
 
-    def _forget_moments(self) -> None:
-        self._moments[:] = 0
-        self._store.state.set(self.steps_done, 1.0, 1.0)
-
-    @contextmanager
-    def _training(self) -> Iterator[None]:
-        """For this thread alone, and not within itself."""
-        with self._store.guard.writing():
-            if self._fitting:
-                raise BusyError(
-                    "this net is being trained; its callbacks and losses may use it but not train it"
-                )
-            try:
-                self._fitting = True
-                yield
-            finally:
-                self._fitting = False
-
-    @contextmanager
-    def _undone_if_diverged(self) -> Iterator[None]:
-        """What diverges leaves the parameters and the count of steps that were, and the moments afresh."""
-        if self._saved is None:
-            self._saved = _core.empty(self._plan.param_count)
-        self._saved[:] = self._store.params
-        steps = self.steps_done
-        try:
-            yield
-        except DivergedError:
-            self._store.params[:] = self._saved
-            self._store.state.set(steps, 1.0, 1.0)
-            self._forget_moments()
-            raise
+def _rows_of_a_step(rows: int) -> int:
+    """The rows of a step that has as much work for each thread as a prediction must have, to be worth the
+    start of threads: a third of it is the way forward, and ten times as much is needed.
+    """
+    return max(1, rows // 30)
 
 
 def _product(first: Layer, second: Layer) -> Dense:

@@ -55,8 +55,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("momentum", 0, 1)
-        if self.nesterov not in (False, True):
-            raise PynnTypeError(f"nesterov must be True or False, not {self.nesterov!r}")
+        object.__setattr__(self, "nesterov", _core.boolean("nesterov", self.nesterov))
         if self.nesterov and self.momentum == 0:
             raise PynnValueError("nesterov=True needs momentum > 0, not 0")
 

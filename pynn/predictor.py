@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from numpy.typing import ArrayLike
 
     from ._core import Floats, Plan
+
+_OWN: Any = object()
 
 
 class Predictor:
@@ -19,40 +23,51 @@ class Predictor:
 
     `p(row)` checks its argument and returns a new array: (batch, O) for (batch, I), or (O,) for (I,) with
     batch=1. `p()` checks nothing: it runs `p.x` into `p.y`, and returns `p.y`, overwritten by the next call.
-    Later training of the net does not change it. One thread at a time; each thread makes its own.
+    Later training of the net does not change it. One thread at a time; each thread makes its own. Copies and
+    pickles are snapshots of the same net, with buffers of their own.
 
     Attributes:
         x: (batch, I), to be filled before `p()`.
         y: (batch, O).
     """
 
-    __slots__ = ("_run", "_shapes", "_x", "_y")
+    __slots__ = ("_bound", "_made_of", "_of", "_run", "_shapes", "_y")
 
     def __init__(self, plan: Plan, params: Floats, batch: int) -> None:
-        self._x = _core.empty(batch, plan.inputs)
-        self._y = _core.empty(batch, plan.outputs)
-        self._x[:] = 0
-        self._y[:] = 0
-        self._shapes = (self._x.shape, (plan.inputs,)) if batch == 1 else (self._x.shape,)
-        self._run = _core.bound_predict(self._y, plan, params, self._x)
+        self._bound = bound = _core.Predict(plan, params, batch)
+        self._made_of = plan.specs, params, batch
+        self._run, self._of, self._y = bound.run, bound.of, bound.y
+        self._shapes = {bound.x.shape: bound.y.shape}
+        if batch == 1:
+            self._shapes[plan.inputs,] = (plan.outputs,)
 
     @property
     def x(self) -> Floats:
-        return self._x
+        return self._bound.x
 
     @property
     def y(self) -> Floats:
         return self._y
 
-    def __call__(self, row: ArrayLike | None = None) -> Floats:
-        if row is None:
-            self._run()
+    def __call__(self, row: ArrayLike = _OWN) -> Floats:
+        if row is _OWN:
+            status = self._run()
+            if status:
+                _core.check(status)
             return self._y
-        if type(row) is not np.ndarray or row.dtype != np.float32 or row.shape not in self._shapes:
-            row = _core.array("row", row)
-            row = _core.floats("row", row, self._shapes[-1 if row.ndim == 1 else 0])
-        self._x[:] = row
-        if not np.isfinite(self._x).all():
-            _core.floats("row", row)
-        self._run()
-        return np.array(self._y[0] if row.ndim == 1 else self._y)
+        if type(row) is not np.ndarray or (a := row[...]).shape not in self._shapes or not _core.ready(a):
+            a = _core.array("row", row)
+            a = _core.floats("row", a, tuple(self._shapes)[-1 if a.ndim == 1 else 0])
+        y = np.empty(self._shapes[a.shape], np.float32)
+        self._of(a, y)
+        return y
+
+    def __reduce__(self) -> tuple[Callable[..., Predictor], tuple[Any, ...]]:
+        return _restored, self._made_of
+
+
+def _restored(specs: Sequence[Mapping[str, float]], params: Floats, batch: int) -> Predictor:
+    """What pickle and copy make."""
+    plan = _core.Plan(specs)
+    flat = _core.floats("params", params, (plan.param_count,)).copy()
+    return Predictor(plan, flat, _core.integer("batch", batch, 1))

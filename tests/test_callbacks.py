@@ -218,7 +218,7 @@ def fit_scripted(net, values, stopper, **more):
 
 def test_early_stopping_restores_the_best():
     """It stops after `patience` epochs without gain, with the parameters of the best."""
-    net, stopper = classifier(), pynn.EarlyStopping(3, monitor="scripted")
+    net, stopper = classifier(), pynn.EarlyStopping(3, monitor="scripted", mode="min")
     history, params = fit_scripted(net, [5, 3, 4, 3, 6, 7, 1], stopper)
     assert len(history["loss"]) == 5
     assert (stopper.best, stopper.best_epoch) == (3, 2)
@@ -232,7 +232,7 @@ def test_early_stopping_that_does_not_stop():
     for restore in (True, False):
         net = classifier()
         history, params = fit_scripted(
-            net, [5, 3, 4], pynn.EarlyStopping(9, monitor="scripted", restore_best=restore)
+            net, [5, 3, 4], pynn.EarlyStopping(9, monitor="scripted", mode="min", restore_best=restore)
         )
         assert history.stop_reason is None
         assert bits(net.params) == bits(params[2 if restore else 3])
@@ -240,7 +240,7 @@ def test_early_stopping_that_does_not_stop():
 
 def test_early_stopping_min_delta_and_direction():
     """Small gains do not count; accuracies should rise."""
-    net, stopper = classifier(), pynn.EarlyStopping(2, monitor="scripted", min_delta=0.5)
+    net, stopper = classifier(), pynn.EarlyStopping(2, monitor="scripted", mode="min", min_delta=0.5)
     history, _ = fit_scripted(net, [5, 4.8, 4.6, 4.4, 1, 1], stopper)
     assert (len(history["loss"]), stopper.best_epoch) == (3, 1)
 
@@ -253,7 +253,7 @@ def test_early_stopping_min_delta_and_direction():
 
 def test_early_stopping_in_a_second_fit():
     """A stopper starts afresh with each fit; epochs count over all fits; NaN is never best."""
-    net, stopper = classifier(), pynn.EarlyStopping(2, monitor="scripted")
+    net, stopper = classifier(), pynn.EarlyStopping(2, monitor="scripted", mode="min")
     fit_scripted(net, [1, 2, 3, 4], stopper)
     assert (net.epochs_done, stopper.best_epoch) == (3, 1)
     history, params = fit_scripted(net, [9, 8, 10, 11, 12], stopper)
@@ -261,6 +261,60 @@ def test_early_stopping_in_a_second_fit():
     assert bits(net.params) == bits(params[5])
     history, _ = fit_scripted(net, [np.nan, 3, np.nan, np.nan, 1], stopper)
     assert (stopper.best, len(history["loss"])) == (3, 4)
+
+
+def test_early_stopping_mode():
+    """min and max are what they say; auto refuses a name that tells nothing."""
+    for mode, best in (("min", (1, 3)), ("max", (5, 1))):
+        stopper = pynn.EarlyStopping(9, monitor="scripted", mode=mode)
+        classifier().fit(X, T, epochs=3, metrics=[Script(5, 3, 1)], callbacks=[stopper])
+        assert (stopper.best, stopper.best_epoch) == best
+    with pytest.raises(pynn.PynnValueError, match=r"mode must be .* to monitor 'scripted'"):
+        classifier().fit(X, T, metrics=[Script(1)], callbacks=[pynn.EarlyStopping(1, monitor="scripted")])
+    with pytest.raises(pynn.PynnValueError, match="unknown mode 'up'"):
+        pynn.EarlyStopping(1, mode="up")
+
+
+def test_early_stopping_on_nan():
+    """NaN from the start is no improvement."""
+    stopper = pynn.EarlyStopping(2, monitor="scripted", mode="min")
+    history, _ = fit_scripted(classifier(), [np.nan] * 5, stopper)
+    assert len(history["loss"]) == 2
+
+
+def test_schedule_by_step_after_other_batches():
+    """A schedule by step counts the steps that the net has done, however large its batches were."""
+    net, asked = classifier(), []
+
+    def schedule(step):
+        asked.append(step)
+        return 0.1
+
+    net.fit(X, T, epochs=1, batch_size=10)
+    net.fit(X, T, epochs=1, batch_size=15, callbacks=pynn.LearningRate(schedule, per="step"))
+    assert asked == [3, 4]
+
+
+def test_answers_of_callbacks():
+    """Only True stops; what is no truth value is refused; a fit that ran to its end has no stop_reason."""
+
+    class Answer:
+        def __init__(self, answer):
+            self.answer = answer
+
+        def on_epoch_end(self, run):
+            return self.answer
+
+        def on_fit_end(self, run):
+            return "ignored"
+
+    assert classifier().fit(X, T, epochs=2, callbacks=[Answer(np.True_)]).stop_reason == "Answer stopped"
+    assert classifier().fit(X, T, epochs=1, callbacks=[Answer(True)]).stop_reason is None
+    for bad in (1, "no", {"loss": 1}):
+        with pytest.raises(
+            pynn.PynnTypeError, match="on_epoch_end of Answer must return True, False or None"
+        ):
+            classifier().fit(X, T, epochs=2, callbacks=[Answer(bad)])
 
 
 def test_early_stopping_on_validation_loss():
@@ -332,7 +386,7 @@ def test_bad_rates_of_a_schedule(rate):
     """A rate that is none is refused before its epoch; the net is that of the epoch before."""
     net, plain = classifier(), classifier()
     schedule = pynn.LearningRate(lambda epoch: rate if epoch == 1 else 0.1)
-    with pytest.raises(pynn.PynnValueError, match="learning_rate must be"):
+    with pytest.raises(pynn.PynnError, match="learning_rate must"):
         net.fit(X, T, epochs=3, batch_size=9, callbacks=[schedule])
     plain.fit(X, T, epochs=1, batch_size=9, optimizer=pynn.Adam(0.1))
     assert trained_state(net) == trained_state(plain)

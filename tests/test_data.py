@@ -163,7 +163,7 @@ def test_split_depends_on_the_seed():
         ((1.0, 1.0, 0.5), "same number of rows"),
         ((np.ones(5), np.ones(5), 0), "fraction must be above 0"),
         ((np.ones(5), np.ones(5), 1), "fraction must be .* less than 1"),
-        ((np.ones(5), np.ones(5), -0.5), "fraction must be at least 0"),
+        ((np.ones(5), np.ones(5), -0.5), "fraction must be above 0"),
         ((np.ones(5), np.ones(5), np.nan), "fraction must be .*nan"),
         ((np.ones(5), np.ones(5), 0.5, np.ones(4)), r"stratify must have the shape \(5,\), not \(4,\)"),
         ((np.ones(5), np.ones((5, 2)), 0.5, True), r"stratify must have the shape \(5,\), not \(5, 2\)"),

@@ -29,6 +29,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pynn
+from pynn._store import READING
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -523,9 +524,11 @@ def test_training_waits_for_no_reader():
     inside, leave = threading.Event(), threading.Event()
 
     def read():
-        with net._store.guard.reading():
-            inside.set()
-            leave.wait(30)
+        claim = threading.get_ident(), READING
+        net._guard.append(claim)
+        inside.set()
+        leave.wait(30)
+        net._guard.remove(claim)
 
     thread = threading.Thread(target=read)
     thread.start()

@@ -1,0 +1,69 @@
+"""How many threads share the work of a call. Results do not depend on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from . import _core
+from .errors import PynnRuntimeError, PynnTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Result = TypeVar("Result")
+
+MOST = 1024
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def workers(threads: int | str, plan: _core.Plan, rows: int) -> int:
+    """The threads that are worth their while for training on batches of so many rows, at most `threads`, or
+    at most the processors at hand for "auto".
+    """
+    if type(threads) is int and threads == 1:
+        return 1
+    if isinstance(threads, str) and threads == "auto":
+        return plan.advise(rows, min(available(), MOST))
+    if isinstance(threads, str):
+        raise PynnTypeError(f'threads must be an integer or "auto", not {threads!r}')
+    return plan.advise(rows, _core.integer("threads", threads, 1, MOST))
+
+
+def sharing(
+    threads: int | str, plan: _core.Plan, rows: int, work: Callable[[_core.Executor | None], Result]
+) -> Result:
+    """What `work` returns, given threads that live as long as it, or None where they are not worth it."""
+    count = workers(threads, plan, rows)
+    if count == 1:
+        return work(None)
+    executor = _core.Executor()
+    try:
+        try:
+            executor.start(count)
+        except PynnRuntimeError:
+            if threads != "auto":
+                raise
+            return work(None)
+        return work(executor)
+    finally:
+        executor.stop()
+
+
+def available() -> int:
+    """The processors that this process may use, as its affinity and its control group tell."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = (_numbers("cpu.max"), _numbers("cpu/cpu.cfs_quota_us") + _numbers("cpu/cpu.cfs_period_us"))
+    for quota in quotas:
+        if len(quota) == 2 and min(quota) > 0:
+            count = min(count, -(-quota[0] // quota[1]))
+    return count
+
+
+def _numbers(name: str) -> list[int]:
+    """The numbers in a file of the control group; none where there is no such file, or no limit."""
+    try:
+        return [int(word) for word in (CGROUPS / name).read_text("ascii").split()]
+    except (OSError, ValueError):
+        return []
