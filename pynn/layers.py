@@ -9,9 +9,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from . import _core
 from ._store import READING, WRITING, Guard, Store, claiming
-from .errors import PynnRuntimeError, PynnValueError
+from .errors import PynnRuntimeError, PynnTypeError, PynnValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,8 @@ class Layer:
     _backward_formula: ClassVar[str]  # of the gradient of s, from {s}, the output {a} and its gradient {da}
 
     def __init__(self) -> None:
+        if type(self) is Layer:
+            raise PynnTypeError("Layer is the base of the layers; make one of them, such as Dense or ReLU")
         self._store: Store | None = None
         self._in_net = False
         self._kept: Any = None
@@ -92,14 +96,20 @@ class Layer:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._arguments().items())})"
 
     def __reduce__(self) -> tuple[Callable[..., Layer], tuple[Any, ...]]:
-        return _restored, (type(self), self._arguments(), None)
+        return _restored, (type(self), self._arguments(), self._more())
+
+    def _more(self) -> Any:
+        """What a copy needs beyond the arguments, or None."""
+
+    def _own(self, more: Any) -> None:
+        """Takes it while alone."""
 
 
-def _restored(kind: type[Layer], arguments: dict[str, Any], params: Floats | None) -> Layer:
+def _restored(kind: type[Layer], arguments: dict[str, Any], more: Any) -> Layer:
     """What pickle and copy make of a layer: one that stands alone, with the values it had."""
     layer = kind(**arguments)
-    if params is not None and isinstance(layer, Dense):
-        layer._own(params)
+    if more is not None:
+        layer._own(more)
     return layer
 
 
@@ -155,7 +165,7 @@ class Dense(Layer):
     @property
     def weight(self) -> Floats:
         """W (I, O), a view; assigning copies in."""
-        return self._parts(self._numbers().params)[0]
+        return self._parts(self._numbers().params, self._offset)[0]
 
     @weight.setter
     def weight(self, value: ArrayLike) -> None:
@@ -164,7 +174,7 @@ class Dense(Layer):
     @property
     def bias(self) -> Floats:
         """b (O), a view; assigning copies in."""
-        return self._parts(self._numbers().params)[1]
+        return self._parts(self._numbers().params, self._offset)[1]
 
     @bias.setter
     def bias(self, value: ArrayLike) -> None:
@@ -173,17 +183,17 @@ class Dense(Layer):
     @property
     def dweight(self) -> Floats:
         """dW (I, O) of the last backward pass, 0 before the first; a view."""
-        return self._parts(self._numbers().grads)[0]
+        return self._parts(self._numbers().grads, self._offset)[0]
 
     @property
     def dbias(self) -> Floats:
         """db (O) of the last backward pass, 0 before the first; a view."""
-        return self._parts(self._numbers().grads)[1]
+        return self._parts(self._numbers().grads, self._offset)[1]
 
-    def _parts(self, flat: Floats) -> tuple[Floats, Floats]:
+    def _parts(self, flat: Floats, offset: int) -> tuple[Floats, Floats]:
         """Weight and bias in a flat array."""
-        middle = self._offset + self.inputs * self.outputs
-        weight = flat[self._offset : middle].reshape(self.inputs, self.outputs)
+        middle = offset + self.inputs * self.outputs
+        weight = flat[offset:middle].reshape(self.inputs, self.outputs)
         return weight, flat[middle : middle + self.outputs]
 
     def _numbers(self) -> Store:
@@ -199,25 +209,33 @@ class Dense(Layer):
             self._store = store  # last: others may look
         return self._store.guard
 
-    def _draw(self, store: Store) -> None:
+    def _draw(self, store: Store, offset: int = 0) -> None:
         """Draws the values from the layer's own seed."""
-        _core.dense_draw(*self._parts(store.params), self.init, self.seed or 0)
+        _core.dense_draw(*self._parts(store.params, offset), self.init, self.seed or 0)
 
-    def _own(self, params: Floats) -> None:
-        """Takes flat values while alone."""
+    def _own(self, more: Any) -> None:
         store = Store((self.inputs + 1) * self.outputs, 0)
-        store.params[:] = _core.floats("params", params, store.params.shape)
+        store.params[:] = _core.floats("params", more, store.params.shape)
         self._store = store
 
-    def _flat(self) -> Floats | None:
+    def _more(self) -> Floats | None:
         """The values as a flat copy; None if they are not drawn yet."""
         if self._store is None:
             return None
         flat: Floats = self._numbers().params[self._offset :][: (self.inputs + 1) * self.outputs].copy()
         return flat
 
+    def _given(self) -> Floats | None:
+        """The values that a net must keep: those of a seed, or that someone has set."""
+        flat = self._more()
+        if flat is None or self.seed is not None:
+            return flat
+        drawn = Store(len(flat), 0)
+        self._draw(drawn)
+        return None if np.array_equal(flat, drawn.params) else flat
+
     def _input(self, x: ArrayLike) -> Floats:
-        return _core.floats("x", x, (None, self.inputs), strided=True)
+        return _core.rows("x", x, self.inputs)
 
     def _output_shape(self) -> tuple[int, ...]:
         return len(self._kept), self.outputs
@@ -248,9 +266,6 @@ class Dense(Layer):
         more = "" if self.init == "auto" else f", init={self.init!r}"
         more += "" if self.seed is None else f", seed={self.seed}"
         return f"Dense({self.inputs}, {self.outputs}{more})"
-
-    def __reduce__(self) -> tuple[Callable[..., Layer], tuple[Any, ...]]:
-        return _restored, (type(self), self._arguments(), self._flat())
 
 
 class _Elementwise(Layer):
@@ -417,6 +432,12 @@ class Dropout(Layer):
         mask = self._kept[1]
         return da.copy() if mask is None else _core.dropout_backward(da, mask, self.p)
 
+    def _more(self) -> int:
+        return self._forwards
+
+    def _own(self, more: Any) -> None:
+        self._forwards = _core.integer("forwards", more, 0)
+
     def _next_mask(self) -> _core.Mask:
         if self._store is not None:
             return self._store.seed, self._store.state.steps, self._position
@@ -437,6 +458,9 @@ class Dropout(Layer):
         return f"Dropout({self.p:g}{f', seed={self.seed}' if self.seed else ''})"
 
 
+KINDS = (Dense, Identity, ReLU, LeakyReLU, Sigmoid, Tanh, Softplus, GELU, SiLU, Softmax, Dropout)
+
+
 def neighbours(layers: list[Layer] | tuple[Layer, ...]) -> list[tuple[int, int]]:
     """Which dense layers follow each other with nothing but identities between."""
     pairs, before = [], None
@@ -450,11 +474,15 @@ def neighbours(layers: list[Layer] | tuple[Layer, ...]) -> list[tuple[int, int]]
     return pairs
 
 
-def check_widths(layers: list[Layer] | tuple[Layer, ...]) -> None:
-    """Raises unless every dense layer takes what the one before it gives."""
+def check_chain(layers: list[Layer] | tuple[Layer, ...]) -> None:
+    """Raises unless every dense layer takes what the one before it gives, and the last layer is plain."""
     dense = [(i, layer) for i, layer in enumerate(layers) if isinstance(layer, Dense)]
     if not dense:
         raise PynnValueError("a net needs at least one Dense layer")
+    if isinstance(layers[-1], Identity):
+        before = next(layer for layer in reversed(layers) if not isinstance(layer, Identity))
+        if isinstance(before, (Softmax, Sigmoid)):
+            raise PynnValueError(f"the last layer must be {before} itself, not an Identity after it")
     for (i, a), (j, b) in pairwise(dense):
         if a.outputs != b.inputs:
             raise PynnValueError(

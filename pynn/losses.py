@@ -240,9 +240,11 @@ METRICS = {
 
 
 def chosen_metrics(
-    metrics: Metric | Iterable[Metric] | Mapping[str, MetricFunction], loss: Loss, outputs: int
+    metrics: Metric | Iterable[Metric] | Mapping[str, MetricFunction], last: Layer, outputs: int
 ) -> Metrics:
-    """Metrics by name. Accuracy is that of 0.5 where the outputs are not classes that exclude each other."""
+    """Metrics by name. Accuracy is that of 0.5 after Sigmoid, and needs classes: two outputs or a last layer
+    that makes them.
+    """
     found: Metrics = {}
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
@@ -255,8 +257,11 @@ def chosen_metrics(
             function = metric
         else:
             name = _core.known("metric", metric, METRICS)
-            binary = name == "accuracy" and (outputs == 1 or loss == "binary_cross_entropy")
-            function = binary_accuracy if binary else METRICS[name]
+            function = METRICS[name]
+            if name == "accuracy" and last.kind == "sigmoid":
+                function = binary_accuracy
+            elif name == "accuracy" and outputs == 1 and last.kind != "softmax":
+                raise PynnValueError("accuracy of one output needs a last layer sigmoid or softmax")
         if not isinstance(name, str) or name.startswith("val_"):
             raise PynnValueError(f"a metric cannot be called {name!r}")
         if name in found or name == "loss":

@@ -14,7 +14,7 @@ from . import _core, losses
 from . import threads as sharing
 from ._store import READING, TRAINING, WRITING, Guard, Store, claiming
 from .errors import DivergedError, PynnRuntimeError, PynnTypeError, PynnValueError
-from .layers import Dense, Dropout, Layer, check_widths, neighbours
+from .layers import KINDS, Dense, Dropout, Layer, check_chain, neighbours
 from .optimizers import Optimizer
 from .predictor import Predictor
 from .training import Fit, History, Progress, Trainer, checked_callbacks
@@ -57,32 +57,33 @@ class Sequential:
 
     def __init__(self, *layers: Layer, seed: int | None = 0) -> None:
         self._build(layers, int.from_bytes(os.urandom(8), "little") if seed is None else _core.seed(seed))
-        present = [layer._flat() for layer in self._dense]
-        self._adopt()
-        self._draw()
-        for layer, values in zip(self._dense, present, strict=True):
-            if values is not None:
-                self._store.params[layer._offset :][: len(values)] = values
+        present = [layer._given() for layer in self._dense]
         for i, j in neighbours(self.layers):
             warnings.warn(
                 f"layers {i} and {j} are dense with nothing between, so they are one linear map; "
                 "net.folded() merges them",
                 stacklevel=2,
             )
+        self._draw()
+        for layer, values in zip(self._dense, present, strict=True):
+            if values is not None:
+                offset = self._plan.offset(self.layers.index(layer))
+                self._store.params[offset:][: len(values)] = values
+        self._adopt()
 
     def _build(self, layers: tuple[Layer, ...], seed: int) -> None:
         """All but the values. Checks everything before a layer is touched."""
         for i, layer in enumerate(layers):
             if isinstance(layer, Sequential):
                 raise PynnTypeError(f"layer {i} is a Sequential; build one Sequential from all the layers")
-            if not isinstance(layer, Layer):
+            if type(layer) not in KINDS:
                 hint = "; write Sequential(*layers)" if isinstance(layer, (list, tuple)) else ""
                 raise PynnTypeError(f"layer {i} must be a layer of pynn, not {layer!r}{hint}")
             if layer._in_net or any(layer is other for other in layers[:i]):
                 raise PynnValueError(
                     f"layer {i}, {layer}, already belongs to a net; a layer belongs to one net, once"
                 )
-        check_widths(layers)
+        check_chain(layers)
         self._layers = layers
         self._dense = [layer for layer in layers if isinstance(layer, Dense)]
         self._plan = _core.Plan([layer._spec() for layer in layers])
@@ -97,10 +98,11 @@ class Sequential:
             dropouts += isinstance(layer, Dropout)
 
     def _draw(self) -> None:
+        """All values: from the seed of the net, or of a layer that has one."""
         _core.net_draw(self._store.params, self._plan, self._store.seed)
-        for layer in self._dense:
-            if layer.seed is not None:
-                layer._draw(self._store)
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, Dense) and layer.seed is not None:
+                layer._draw(self._store, self._plan.offset(i))
 
     # ---- what it is ---------------------------------------------------------------------------------------
 
@@ -227,10 +229,11 @@ class Sequential:
                 each row (B,) and the unscaled gradient of the scores (B, O); Python then makes each step,
                 which is slower. Scores are the input of a last Softmax or Sigmoid, else the outputs.
             metrics: "accuracy", "mean_squared_error", "mean_absolute_error", or functions of targets and
-                outputs that return a number. Of all training rows, with the parameters at the end of each
-                epoch; unweighted.
+                outputs that return a number, in a list or by name in a mapping. Accuracy is the share of
+                outputs on the right side of 0.5 after Sigmoid, else of rows whose largest output is right. Of all training
+                rows, with the parameters at the end of each epoch; unweighted.
             validation_data: (x, t) or (x, t, sample_weight), measured at the end of each epoch.
-            callbacks: see `pynn.callbacks`.
+            callbacks: one, or several, see `pynn.callbacks`.
             shuffle: False takes the rows in their order.
             sample_weight: (n,), finite, at least 0, not all 0; None: 1 each.
             clip_norm: the longest gradient, above 0, as L2 norm over all parameters; None: any.
@@ -259,9 +262,10 @@ class Sequential:
         batch = min(_core.integer("batch_size", 200 if batch_size is None else batch_size, 1), len(data[0]))
         seed = self.seed if seed is None else _core.seed(seed)
         shuffle = _core.boolean("shuffle", shuffle)
-        chosen_metrics = losses.chosen_metrics(metrics, chosen_loss, self.outputs)
+        chosen_metrics = losses.chosen_metrics(metrics, self.layers[-1], self.outputs)
         listeners, progress = checked_callbacks(callbacks), Progress(verbose, epochs)
         sharing.workers(threads, self._plan, batch)
+        self._tape = None
         recipe, bound = self._trainer.prepare(optimizer, clip_norm)
         fit = Fit(
             net=self,
@@ -303,6 +307,7 @@ class Sequential:
         name = losses.chosen_loss(loss, self.layers[-1])
         rows, targets = self._data(x, t, sample_weight, name)
         recipe, bound = self._trainer.prepare(optimizer, clip_norm)
+        self._tape = None
         return self._trainer.step(rows, targets, name, bound, recipe.learning_rate)
 
     @claiming(WRITING)
@@ -321,10 +326,11 @@ class Sequential:
             training: True drops out, with the mask of the next optimizer step.
 
         Returns:
-            Σ w_r loss_r / Σ w_r over the rows, and `grads`, which the next call overwrites.
+            Σ w_r loss_r / Σ w_r over the rows, and `grads`, a view that the next call overwrites; copy it to
+            keep it.
 
         Raises:
-            DivergedError: the loss is NaN or infinite.
+            DivergedError: the loss is NaN or infinite; `grads` is then overwritten too.
         """
         name = losses.chosen_loss(loss, self.layers[-1])
         rows, targets = self._data(x, t, sample_weight, name)
@@ -340,6 +346,7 @@ class Sequential:
         """
         trainer = self._trainer
         recipe, bound = trainer.prepare(optimizer, clip_norm)
+        self._tape = None
         trainer.save()
         try:
             trainer.apply(bound, recipe.learning_rate)
@@ -431,7 +438,7 @@ class Sequential:
         `predict`. No dropout.
         """
         name = losses.chosen_loss(loss, self.layers[-1])
-        chosen_metrics = losses.chosen_metrics(metrics, name, self.outputs)
+        chosen_metrics = losses.chosen_metrics(metrics, self.layers[-1], self.outputs)
         data = self._data(x, t, sample_weight, name)
         return sharing.sharing(
             threads,

@@ -104,7 +104,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {kind.kind: kind for kind in (SGD, Adam
 
 def chosen(optimizer: Optimizer | str) -> Optimizer:
     """An optimizer, or the one of that name with its defaults."""
-    if isinstance(optimizer, Optimizer):
+    if isinstance(optimizer, (SGD, Adam)):
         return optimizer
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
         raise PynnTypeError(f"optimizer must be made first: {optimizer.__name__}()")

@@ -137,6 +137,9 @@ class Trace(Sequence[Record]):
             return records[names.index(_core.known("quantity", key, names))]
         return records[key]
 
+    def __contains__(self, key: object) -> bool:
+        return any(record is key or record.name == key for record in self)
+
     def __len__(self) -> int:
         return len(self._forward) + len(self._backward)
 
@@ -161,7 +164,12 @@ class Trace(Sequence[Record]):
 
 def _written(array: NDArray[Any]) -> str:
     """The values in columns, five digits each, the middle of large arrays left out."""
-    width = max(len(f"{value:.5g}") for value in array.flat)
+    shown = array
+    if array.size > 64:  # those of the corners
+        for axis, length in enumerate(array.shape):
+            if length > 6:
+                shown = np.take(shown, [0, 1, 2, -3, -2, -1], axis)
+    width = max(len(f"{value:.5g}") for value in shown.flat)
     return np.array2string(
         array, max_line_width=100, threshold=64, formatter={"all": lambda value: f"{value:{width}.5g}"}
     )

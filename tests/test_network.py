@@ -154,6 +154,7 @@ def test_adoption_keeps_values():
     """A dense with values keeps them, one with a seed draws its own, others draw from the net."""
     given_, touched = pynn.Dense(2, 3), pynn.Dense(4, 2)
     given_.weight = np.arange(6).reshape(2, 3)
+    touched.weight[0, 0] = 7
     drawn = bits(touched.weight)
     net = net_of(
         given_,

@@ -347,3 +347,130 @@ def test_snapshot_of_refused_uses():
         with pytest.raises(pynn.PynnError):
             use()
     assert snapshot(net) == before
+
+
+# ---- layers and nets --------------------------------------------------------------------------------------
+
+
+def test_bases_and_foreign_layers_are_refused():
+    """Only the layers and optimizers of pynn have a part in C."""
+
+    class Mine(pynn.ReLU):
+        pass
+
+    with pytest.raises(pynn.PynnTypeError, match="Layer is the base"):
+        pynn.Layer()
+    with pytest.raises(pynn.PynnTypeError, match="layer 1 must be a layer of pynn"):
+        pynn.Sequential(pynn.Dense(2, 3), Mine())
+    with pytest.raises(pynn.PynnTypeError, match="optimizer must be a name"):
+        classifier().fit(X, T, optimizer=pynn.Optimizer())
+
+
+def test_failed_construction_leaves_layers_free():
+    """A warning that is an error comes before the layers are taken."""
+    layers = pynn.Dense(2, 3), pynn.Dense(3, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="folded"):
+            pynn.Sequential(*layers)
+    assert net_of(*layers).outputs == 4
+
+
+def test_looking_is_not_setting():
+    """Values that a Dense drew because someone looked are not kept by a net; those that someone set are."""
+    looked, written = pynn.Dense(5, 3), pynn.Dense(5, 3)
+    assert looked.weight.any()
+    written.weight[0, 0] = 7
+    assert bits(net_of(looked, seed=4).params) == bits(net_of(pynn.Dense(5, 3), seed=4).params)
+    assert net_of(written, seed=4).params[0] == 7
+
+
+def test_outputs_are_the_callers():
+    """Writing to what a layer returned does not change its backward pass."""
+    for make in (pynn.Softmax, pynn.Sigmoid, pynn.Tanh):
+        one, two = make(), make()
+        one.forward(X)[:] = 5
+        two.forward(X)
+        assert bits(one.backward(X)) == bits(two.backward(X))
+
+
+def test_training_takes_a_forward_back():
+    """backward after the parameters changed would mix two nets."""
+    net = classifier()
+    for change in (
+        lambda: net.fit(X, T, epochs=1),
+        lambda: net.train_step(X, T),
+        lambda: net.update("sgd"),
+        lambda: setattr(net, "params", net.params.copy()),
+        net.reset,
+    ):
+        net.forward(X)
+        change()
+        with pytest.raises(pynn.PynnRuntimeError, match="needs a forward"):
+            net.backward(normal(12, 3))
+
+
+@pytest.mark.parametrize("duplicate", [pickled, copy.copy, copy.deepcopy])
+def test_dropout_copies_go_on(duplicate):
+    """A copy of a Dropout goes on with the next mask."""
+    drop = pynn.Dropout(0.5)
+    drop.forward(X, training=True)
+    twin = duplicate(drop)
+    assert bits(twin.forward(X, training=True)) == bits(drop.forward(X, training=True))
+
+
+def test_a_last_layer_is_plain():
+    """An Identity after Softmax would hide it from the loss."""
+    for last in (pynn.Softmax(), pynn.Sigmoid()):
+        with pytest.raises(pynn.PynnValueError, match="not an Identity after it"):
+            net_of(pynn.Dense(5, 3), last, pynn.Identity())
+
+
+def test_accuracy_of_a_regression_is_refused():
+    """One output without Sigmoid or Softmax is no class."""
+    net = net_of(pynn.Dense(5, 1))
+    with pytest.raises(pynn.PynnValueError, match="accuracy of one output"):
+        net.fit(X, T, metrics="accuracy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metrics": None}, "metrics must be"),
+        ({"metrics": 3}, "metrics must be"),
+        ({"metrics": {"val_a": lambda t, y: 0}}, "cannot be called 'val_a'"),
+        ({"metrics": {"none": lambda t, y: None}}, "the metric 'none' must return a number, not None"),
+        ({"callbacks": None}, "callbacks must be"),
+        ({"validation_data": (X, T, [-1] * 12)}, "sample_weight of validation_data must be at least 0"),
+    ],
+)
+def test_errors_have_names(arguments, message):
+    """What is wrong is called by the name of its argument."""
+    with pytest.raises(pynn.PynnError, match=message):
+        classifier().fit(X, T, epochs=1, **arguments)
+
+
+def test_metrics_by_name():
+    """A mapping gives functions their names."""
+    assert classifier().evaluate(X, T, metrics={"two": lambda t, y: 2})["two"] == 2
+
+
+def test_a_broken_stream_ends_no_training(monkeypatch):
+    """Progress that cannot be shown is not shown."""
+
+    class Broken:
+        def write(self, text):
+            raise OSError("closed")
+
+    monkeypatch.setattr("sys.stderr", Broken())
+    net = classifier()
+    net.fit(X, T, epochs=2, verbose=1)
+    assert net.epochs_done == 2
+
+
+def test_quantities_of_a_trace_by_name():
+    """`in` takes names, as indexing does; a large net prints quickly."""
+    trace = classifier().trace(X, T)
+    assert "dL/dW1" in trace
+    assert "dL/dW9" not in trace
+    assert trace[0] in trace
