@@ -1,6 +1,6 @@
 """Describes the extension module `_pynn`: the C library of csrc with its cffi binding.
 
-Run by setup.py in the root of the project. The declarations are lifted from csrc/pynn.h between its two
+Run by setup.py. The declarations are lifted from csrc/pynn.h between its two
 `binding:` marks, so that header and binding cannot drift.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import sys
 import sysconfig
-from glob import glob
 from pathlib import Path
 
 from cffi import FFI
 
-HEADER = Path("csrc/pynn.h")
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = ROOT / "csrc" / "pynn.h"
 
 GNU_FLAGS = [
     *("-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-g0", "-fvisibility=hidden"),
@@ -35,14 +35,19 @@ def declarations() -> str:
     return found[1].replace("PYNN_API ", "")
 
 
+def files(pattern: str) -> list[str]:
+    """Of the C library, relative to the root, as setuptools wants them."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "csrc").rglob(pattern))
+
+
 msvc = sys.platform == "win32" and "GCC" not in sys.version
 ffi = FFI()
 ffi.cdef(declarations())
 ffi.set_source(
     "_pynn",
     '#include "pynn.h"',
-    sources=sorted(glob("csrc/*.c") + glob("csrc/kernels/*.c")),
-    depends=sorted(glob("csrc/*.h") + glob("csrc/kernels/*.h") + glob("csrc/kernels/*.inc")),
+    sources=files("*.c"),
+    depends=files("*.h") + files("*.inc"),
     include_dirs=["csrc"],
     define_macros=[
         ("PYNN_API", "")

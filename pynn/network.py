@@ -230,8 +230,8 @@ class Sequential:
                 which is slower. Scores are the input of a last Softmax or Sigmoid, else the outputs.
             metrics: "accuracy", "mean_squared_error", "mean_absolute_error", or functions of targets and
                 outputs that return a number, in a list or by name in a mapping. Accuracy is the share of
-                outputs on the right side of 0.5 after Sigmoid, else of rows whose largest output is right. Of all training
-                rows, with the parameters at the end of each epoch; unweighted.
+                outputs on the right side of 0.5 after Sigmoid, else of rows whose largest output is right. Of
+                all training rows, with the parameters at the end of each epoch; unweighted.
             validation_data: (x, t) or (x, t, sample_weight), measured at the end of each epoch.
             callbacks: one, or several, see `pynn.callbacks`.
             shuffle: False takes the rows in their order.
@@ -413,8 +413,8 @@ class Sequential:
         """The outputs (n, O) for x (n, I). Row i depends on row i of x alone, in every bit.
 
         Args:
-            threads: as in `fit`. They live as long as the call, so that it takes 10 times the work to be
-                worth one.
+            threads: the most, as in `fit`. They live as long as the call, and fewer are taken where one would
+                not have ten times the work that is worth one in a fit.
         """
         return self._shared(self._rows(x), _core.OUTPUTS, threads)
 
