@@ -324,7 +324,7 @@ def _in(a: Floats) -> Any:
 
 
 def pointer(a: Floats) -> Any:
-    """Through which C writes."""
+    """To memory that C writes to; a keyword for that would cost as much as the call."""
     return _from_buffer(_FLOATS, a, True)
 
 
@@ -440,7 +440,7 @@ class Plan:
         return self._size(lib.pynn_threads_advise, batch, available)
 
     def borrow(self) -> Workspace:
-        """A workspace of `predict` that no other thread has; append it to `_spare` afterwards."""
+        """A workspace of `predict` that no other thread has; `give_back` it."""
         try:
             return self._spare.pop()
         except IndexError:
@@ -663,7 +663,7 @@ def predict(
 class Predict:
     """A pynn_predict on memory of its own: `run()` computes y from x, `of(row)` a new array from another."""
 
-    __slots__ = ("_after", "_alive", "_arguments", "_before", "_count", "run", "x", "y")
+    __slots__ = ("_after", "_alive", "_before", "run", "x", "y")
 
     def __init__(self, plan: Plan, params: Floats, batch: int) -> None:
         self.x, self.y = empty(batch, plan.inputs), empty(batch, plan.outputs)
@@ -673,7 +673,6 @@ class Predict:
         self._alive = plan, workspace
         self._before = plan.net, _in(params)
         self._after = plan.inputs, batch, OUTPUTS, ffi.NULL, workspace.start, workspace.bytes
-        self._count = self.x.size
         self.run = partial(lib.pynn_predict, pointer(self.y), *self._before, pointer(self.x), *self._after)
 
     def of(self, row: Floats, y: Floats) -> None:

@@ -55,7 +55,8 @@ class Layer:
         return self._forward(self._input(x), _core.boolean("training", training))
 
     def backward(self, da: ArrayLike) -> Floats:
-        """The gradient of the input, from that of the output of the last `forward`; shapes as there.
+        """The gradient of the input, from that of the output of the last `forward`, any number of
+        times; shapes as there.
 
         Raises:
             RuntimeError: no `forward` yet.

@@ -264,7 +264,7 @@ class Sequential:
         shuffle = _core.boolean("shuffle", shuffle)
         chosen_metrics = losses.chosen_metrics(metrics, self.layers[-1], self.outputs)
         listeners, progress = checked_callbacks(callbacks), Progress(verbose, epochs)
-        sharing.workers(threads, self._plan, batch)
+        sharing.workers(threads, self._plan, batch)  # refuses before anything changes
         self._tape = None
         recipe, bound = self._trainer.prepare(optimizer, clip_norm)
         fit = Fit(
