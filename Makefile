@@ -9,7 +9,7 @@ BUILD = build
 SANITIZE =
 
 # What the arithmetic contract and the two kinds of library need, whatever CFLAGS says.
-NEEDED = -std=gnu11 -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden $(SANITIZE)
+NEEDED = -std=gnu11 -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden -pthread $(SANITIZE)
 COMPILE = $(CC) $(CFLAGS) $(NEEDED) $(WARNINGS)
 
 SOURCES = $(wildcard csrc/*.c csrc/kernels/*.c)
@@ -96,7 +96,7 @@ $(BUILD)/tests/%.o: tests/c/%.c $(BUILD)/flags
 -include $(PROGRAMS:%=%.d)
 
 $(PROGRAMS): %: %.o $(BUILD)/libpynn.a
-	$(CC) $(SANITIZE) $< $(BUILD)/libpynn.a -lm -o $@
+	$(CC) -pthread $(SANITIZE) $< $(BUILD)/libpynn.a -lm -o $@
 
 # The whole core in double, but for the kernels of instruction sets, which stay what they are.
 DOUBLE = -Dfloat=double -include tests/c/simd_double.h -DPYNNI_VOCABULARY='"../../tests/c/simd_double.h"'
@@ -116,7 +116,7 @@ $(BUILD)/tests/test_gradients: tests/c/test_gradients.c $(wildcard tests/c/*.h) 
 
 $(BUILD)/tests/test_header: tests/c/test_header.cpp $(BUILD)/libpynn.a
 	@mkdir -p $(@D)
-	$(CXX) -Wall -Wextra -Wpedantic -Werror $(SANITIZE) -I csrc $< $(BUILD)/libpynn.a -o $@
+	$(CXX) -Wall -Wextra -Wpedantic -Werror -pthread $(SANITIZE) -I csrc $< $(BUILD)/libpynn.a -o $@
 
 # Every vocabulary that the build machine can run.
 NATIVE := $(shell { $(CC) -march=native -dM -E -x c /dev/null || $(CC) -dM -E -x c /dev/null; } 2>/dev/null)
@@ -140,6 +140,10 @@ test-programs:
 # The bits do not come from our flags: once without any, and once with an instruction that invites contraction.
 CLANG_FMA = clang -O2 $(if $(filter x86_64 amd64,$(shell uname -m)),-mfma)
 
+# Flags that break the contract must be refused, by the compiler or by the library; "-O2" makes sure that neither is always.
+WRONG_FLAGS = -O2 -Ofast -funsafe-math-optimizations -freciprocal-math -ffp-contract=fast
+FLAG_COMPILERS = $(CC) $(if $(HAVE_CLANG),clang)
+
 test-plain: $(EXHAUSTIVE)
 	@mkdir -p $(BUILD)/tests
 	$(CC) -O2 -I csrc tests/c/test_train.c $(SOURCES) -lm -o $(BUILD)/tests/test_train_plain
@@ -148,6 +152,9 @@ ifneq ($(HAVE_CLANG),)
 	$(CLANG_FMA) -I csrc tests/c/test_train.c $(SOURCES) -lm -o $(BUILD)/tests/test_train_clang
 	$(BUILD)/tests/test_train_clang
 endif
+	@for compiler in $(FLAG_COMPILERS); do for flag in $(WRONG_FLAGS); do echo $$compiler -O2 $$flag; \
+		$$compiler -O2 $$flag -w -I csrc tests/c/flags.c $(SOURCES) -o $(BUILD)/tests/flags 2>/dev/null || \
+			{ echo refused at compile time; continue; }; $(BUILD)/tests/flags || exit 1; done; done
 	@for program in $(EXHAUSTIVE); do $$program 4099 > $$program.txt || { cat $$program.txt; exit 1; }; done
 	@for program in $(EXHAUSTIVE); do cmp $$program.txt $(BUILD)/exhaustive-scalar.txt || exit 1; done
 	@echo elementary functions: within their bounds, the same bits in $(words $(EXHAUSTIVE)) instruction sets
@@ -164,7 +171,7 @@ $(BUILD)/emulated/%.o: csrc/%.c $(wildcard tests/c/emulated/*) $(BUILD)/flags
 -include $(SOURCES:csrc/%.c=$(BUILD)/emulated/%.d)
 
 $(BUILD)/emulated/test_%: $(BUILD)/tests/test_%.o $(SOURCES:csrc/%.c=$(BUILD)/emulated/%.o)
-	$(CC) $(SANITIZE) $^ -lm -o $@
+	$(CC) -pthread $(SANITIZE) $^ -lm -o $@
 
 test-emulated:
 	@$(PARALLEL) test-emulated-programs

@@ -1,12 +1,14 @@
-"""The same training step in pynn and in its peers: float32, one thread, softmax with cross-entropy, ReLU between.
+"""The same training step in pynn and in its peers: float32, one thread, softmax with cross-entropy, ReLU
+between.
 
-Each contestant is a function (widths, batch, optimizer, x, labels) -> epoch, where epoch() trains once over all rows
-in shuffled batches. Peers that are not installed are left out of TRAINERS.
+Each contestant is a function (widths, batch, optimizer, x, labels) -> epoch, where epoch() trains once over
+all rows in shuffled batches. Peers that are not installed are left out of TRAINERS.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +23,7 @@ def pynn(widths: Sequence[int], batch: int, optimizer: str, x: np.ndarray, label
     import pynn
 
     layers: list[pynn.Layer] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [pynn.Dense(inputs, outputs), pynn.ReLU()]
     net = pynn.Sequential(*layers[:-1], pynn.Softmax())
     recipe = {"adam": pynn.Adam, "sgd": pynn.SGD}[optimizer](LEARNING_RATE)
@@ -34,7 +36,7 @@ def numpy(widths: Sequence[int], batch: int, optimizer: str, x: np.ndarray, labe
     rate = np.float32(LEARNING_RATE)
     ws = [
         (rng.standard_normal((i, o)) * np.sqrt(2 / i)).astype(np.float32)
-        for i, o in zip(widths, widths[1:], strict=False)
+        for i, o in itertools.pairwise(widths)
     ]
     params = [p for w in ws for p in (w, np.zeros(w.shape[1], np.float32))]
     m = [np.zeros_like(p) for p in params]
@@ -104,7 +106,7 @@ def torch(widths: Sequence[int], batch: int, optimizer: str, x: np.ndarray, labe
     import torch
 
     layers: list[Any] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
     net = torch.nn.Sequential(*layers[:-1])
     kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}

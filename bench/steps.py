@@ -1,13 +1,14 @@
 """The time of a training step, pynn beside its peers in one run: `python bench/steps.py`.
 
-Rounds are interleaved (pynn, peer, peer, pynn, ...), so that all see the same machine; the median of the rounds
-counts. GFLOP/s are those of the products of matrices alone, 2 B I O for each of forward, dW and dX (no dX for the
-first layer), so whatever else a step does lowers them.
+The contestants take turns, so that all see the same machine; the median of the rounds counts. GFLOP/s are
+those of the products of matrices alone, 2 B I O for each of forward, dW and dX (no dX for the first layer),
+so whatever else a step does lowers them.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -30,7 +31,7 @@ CASES = [
 
 def flops(widths: tuple[int, ...], batch: int) -> int:
     """Floating-point operations of the products of a step."""
-    products = [(3 if layer else 2) * i * o for layer, (i, o) in enumerate(zip(widths, widths[1:], strict=False))]
+    products = [(3 if layer else 2) * i * o for layer, (i, o) in enumerate(itertools.pairwise(widths))]
     return 2 * batch * sum(products)
 
 

@@ -10,6 +10,10 @@
 #error "pynn must not be built with -ffast-math or -Ofast: its results are defined to the last bit"
 #endif
 
+#if defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
+#error "pynn must not be built with -fassociative-math or -freciprocal-math"
+#endif
+
 #include <float.h>
 
 #if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || FLT_MAX_EXP != 128 || DBL_MANT_DIG != 53
@@ -25,8 +29,8 @@
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off")
-#elif defined(_MSC_VER)
-#pragma fp_contract(off)
+#else
+#error "pynn is written for gcc and clang"
 #endif
 
 #endif

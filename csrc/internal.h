@@ -40,6 +40,17 @@ size_t pynni_add(size_t a, size_t b);
 size_t pynni_mul(size_t a, size_t b);
 size_t pynni_pad(size_t floats); /* up to a whole cache line */
 
+/* Whether 0 <= least <= x <= most, by bits: arguments are checked in the caller's floating-point environment, which may
+ * flush subnormals or trap NaN. */
+int pynni_within(double x, double least, double most);
+
+/* The largest number below 1, and the largest dropout probability that keeps anything (rule 10). */
+#define PYNNI_BELOW_ONE 0x1.fffffffffffffp-1
+#define PYNNI_MOST_DROPOUT 0x1.fffefffffffffp-1
+
+/* PYNN_OK, or what is wrong with a net that pynn_net_init has not made. */
+pynn_status pynni_check_net(const pynn_net *net);
+
 /* PYNN_OK, or why `floats` floats cannot be had from the workspace. */
 pynn_status pynni_check_workspace(const void *workspace, size_t workspace_bytes, size_t floats);
 
@@ -109,7 +120,7 @@ size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, siz
 /* ---- kernels ----------------------------------------------------------- */
 
 /* What becomes of a finished sum: nothing; relu; flush (rule 6); flush, then the derivative of a relu. */
-enum { PYNNI_END_PLAIN, PYNNI_END_RELU, PYNNI_END_FLUSH, PYNNI_END_FLUSH_RELU };
+enum { PYNNI_FINISH_PLAIN, PYNNI_FINISH_RELU, PYNNI_FINISH_FLUSH, PYNNI_FINISH_FLUSH_RELU };
 
 /*
  * c (m, n) = start + a b by rule 2. Element (i, k) of a is a[i a_row + k a_k]; c has dense columns. b (k, n) is plain,
@@ -121,11 +132,11 @@ typedef struct pynni_gemm {
     const float *b;
     float *scratch;     /* PYNNI_BLOCK x PYNNI_PANEL floats to pack a plain b into on the way, or NULL */
     const float *start; /* (n), or NULL for +0 */
-    const float *relu;  /* PYNNI_END_FLUSH_RELU: outputs of that relu, (m, n) with the stride of c */
+    const float *relu;  /* PYNNI_FINISH_FLUSH_RELU: outputs of that relu, (m, n) with the stride of c */
     size_t c_stride, a_row, a_k;
     size_t b_stride, b_panel;
     size_t m, n, k;
-    int32_t end;
+    int32_t finish;
 } pynni_gemm;
 
 /* The targets of a row block; row r is row order[r] of the caller's arrays, or r itself where order is NULL. */
@@ -184,7 +195,6 @@ typedef struct pynni_kernels {
     /* y = x scale where half word first + i of the words is at least the threshold, else 0; n elements */
     void (*dropout)(float *y, const float *x, const uint32_t *words, size_t first, size_t n, uint32_t threshold,
                     float scale);
-    float (*fma)(float a, float b, float c);
 } pynni_kernels;
 
 extern const pynni_kernels pynni_kernels_scalar;
@@ -254,6 +264,11 @@ typedef struct pynni_step {
 } pynni_step;
 
 pynn_status pynni_optimizer_check(const pynn_optimizer *optimizer);
+
+/* Whether it clips gradients; whether a number can be a learning rate, and a state one of training. */
+int pynni_clips(const pynn_optimizer *optimizer);
+int pynni_is_rate(double learning_rate);
+int pynni_is_state(const pynn_state *state);
 
 /* Moment arrays that it keeps. */
 size_t pynni_moments(const pynn_optimizer *optimizer);

@@ -1,6 +1,8 @@
 /* Dense, activations, softmax and dropout, forward and backward on buffers. */
 #include "internal.h"
 
+#include <string.h>
+
 int pynni_keeps_score(int32_t activation)
 {
     return activation == PYNN_SOFTPLUS || activation == PYNN_GELU || activation == PYNN_SILU;
@@ -49,7 +51,7 @@ void pynni_dense_input_grad(const pynni_kernels *kernels, float *dx, const float
     kernels->gemm(&(pynni_gemm){.c = dx, .a = ds, .b = turned, .relu = relu, .c_stride = inputs, .a_row = outputs,
                                 .a_k = 1, .b_stride = kernels->panel, .b_panel = outputs * kernels->panel, .m = rows,
                                 .n = inputs, .k = outputs,
-                                .end = relu != NULL ? PYNNI_END_FLUSH_RELU : PYNNI_END_FLUSH});
+                                .finish = relu != NULL ? PYNNI_FINISH_FLUSH_RELU : PYNNI_FINISH_FLUSH});
 }
 
 pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds, const float *x, size_t x_stride,
@@ -62,12 +64,17 @@ pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds
     PYNNI_TRY(check_dense(rows, dw != NULL ? x_stride : inputs, inputs, outputs));
     if (dx != NULL) PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, pynni_packed(outputs, inputs)));
     PYNNI_TRY(pynni_enter(&call));
-    if (dx != NULL) {
+    if (dx != NULL && rows > 0) {
         call.kernels->pack_turned(workspace, w, outputs, inputs);
         pynni_dense_input_grad(call.kernels, dx, ds, workspace, NULL, rows, inputs, outputs);
     }
-    if (dw != NULL) pynni_dense_weight_grad(call.kernels, dw, ds, 0, x, x_stride, rows, outputs, 0, inputs);
-    if (db != NULL) pynni_dense_bias_grad(call.kernels, db, ds, rows, outputs);
+    if (rows == 0) { /* sums over no rows, and ds and x may be NULL */
+        if (dw != NULL) memset(dw, 0, inputs * outputs * sizeof *dw);
+        if (db != NULL) memset(db, 0, outputs * sizeof *db);
+    } else {
+        if (dw != NULL) pynni_dense_weight_grad(call.kernels, dw, ds, 0, x, x_stride, rows, outputs, 0, inputs);
+        if (db != NULL) pynni_dense_bias_grad(call.kernels, db, ds, rows, outputs);
+    }
     pynni_leave(&call);
     return PYNN_OK;
 }
@@ -75,7 +82,7 @@ pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds
 static pynn_status check_activation(int32_t kind, double value)
 {
     if (kind < PYNN_IDENTITY || kind > PYNN_SILU) return PYNN_BAD_KIND;
-    if (kind == PYNN_LEAKY_RELU && !(value >= 0.0 && value <= (double)FLT_MAX)) return PYNN_BAD_VALUE;
+    if (kind == PYNN_LEAKY_RELU && !pynni_within(value, 0.0, FLT_MAX)) return PYNN_BAD_VALUE;
     return PYNN_OK;
 }
 
@@ -133,7 +140,7 @@ static pynn_status check_dropout(const void *out, const void *in, const pynn_mas
                                  double p)
 {
     if (mask == NULL || (rows > 0 && width > 0 && (out == NULL || in == NULL))) return PYNN_NULL_POINTER;
-    if (!(p >= 0.0 && p < 1.0)) return PYNN_BAD_VALUE;
+    if (!pynni_within(p, 0.0, PYNNI_MOST_DROPOUT)) return PYNN_BAD_VALUE;
     return pynni_check_rows(rows, width, width);
 }
 

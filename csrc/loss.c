@@ -1,6 +1,8 @@
 /* Losses of a batch and their gradients. */
 #include "internal.h"
 
+#include <string.h>
+
 static int is_cross_entropy(int32_t kind) { return kind == PYNN_CROSS_ENTROPY || kind == PYNN_BINARY_CROSS_ENTROPY; }
 
 int32_t pynni_loss_end(int32_t loss_kind) { return is_cross_entropy(loss_kind) ? PYNN_SCORES : PYNN_OUTPUTS; }
@@ -13,20 +15,28 @@ pynn_status pynni_loss_check_net(const pynn_net *net, int32_t loss_kind)
     return PYNN_OK;
 }
 
+/* Finite and not negative, by bits as pynni_within. */
+static int is_weight(const float *weight)
+{
+    uint32_t bits;
+    if (sizeof *weight != sizeof bits) return pynni_within((double)*weight, 0.0, FLT_MAX); /* a test is in double */
+    memcpy(&bits, weight, sizeof bits);
+    return bits <= 0x7F7FFFFFu || bits == 0x80000000u;
+}
+
 pynn_status pynni_loss_check(const pynn_targets *targets, const uint32_t *order, size_t rows, size_t data_rows,
                              size_t outputs, int32_t loss_kind)
 {
     if (loss_kind < PYNN_SQUARED_ERROR || loss_kind > PYNN_BINARY_CROSS_ENTROPY) return PYNN_BAD_KIND;
-    if (targets == NULL || (targets->rows == NULL) == (targets->labels == NULL)) return PYNN_NULL_POINTER;
-    if (targets->labels != NULL && loss_kind != PYNN_CROSS_ENTROPY) return PYNN_BAD_KIND;
+    if (targets == NULL || (targets->rows == NULL && targets->labels == NULL)) return PYNN_NULL_POINTER;
+    if (targets->labels != NULL && (targets->rows != NULL || loss_kind != PYNN_CROSS_ENTROPY)) return PYNN_BAD_KIND;
     if (targets->rows != NULL) PYNNI_TRY(pynni_check_rows(data_rows, outputs, targets->stride));
     for (size_t r = 0; r < rows; r++) {
         size_t row = order != NULL ? order[r] : r;
         if (row >= data_rows) return PYNN_BAD_INDEX;
         if (targets->labels != NULL && (targets->labels[row] < 0 || (size_t)targets->labels[row] >= outputs))
             return PYNN_BAD_LABEL;
-        if (targets->weights != NULL && !(targets->weights[row] >= 0.0f && targets->weights[row] <= FLT_MAX))
-            return PYNN_BAD_WEIGHT;
+        if (targets->weights != NULL && !is_weight(&targets->weights[row])) return PYNN_BAD_WEIGHT;
     }
     return PYNN_OK;
 }
@@ -97,7 +107,8 @@ pynn_status pynn_loss(double *loss, float *losses, float *ds, const float *y, co
     PYNNI_TRY(pynni_loss_check(targets, NULL, rows, rows, outputs, kind));
     PYNNI_TRY(pynni_enter(&call));
     sum = pynni_loss_scales(losses, &batch, outputs, kind);
-    pynni_loss_block(call.kernels, losses, ds, y, &batch, losses, 0, rows, outputs, kind);
+    if (ds != NULL && !(sum > 0.0)) memset(ds, 0, rows * outputs * sizeof *ds);
+    pynni_loss_block(call.kernels, losses, sum > 0.0 ? ds : NULL, y, &batch, losses, 0, rows, outputs, kind);
     *loss = sum > 0.0 ? pynni_loss_total(losses, &batch) / sum : 0.0;
     pynni_leave(&call);
     return PYNN_OK;

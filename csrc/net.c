@@ -1,6 +1,8 @@
 /* Layers to sizes and offsets: all size arithmetic of the library is here, and none of it wraps around. */
 #include "internal.h"
 
+#include <string.h>
+
 enum {
     FLOATS_PER_LINE = PYNN_WORKSPACE_ALIGNMENT / sizeof(float),
     ROW_BLOCK_FLOATS = 16384, /* of the widest layer: 64 KiB, a small part of a second-level cache */
@@ -18,6 +20,19 @@ size_t pynni_mul(size_t a, size_t b) { return b != 0 && a > SIZE_MAX / b ? SIZE_
 size_t pynni_pad(size_t floats)
 {
     return floats > SIZE_MAX - FLOATS_PER_LINE ? SIZE_MAX : (floats + FLOATS_PER_LINE - 1) / FLOATS_PER_LINE * FLOATS_PER_LINE;
+}
+
+static uint64_t bits_of(double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits == (uint64_t)1 << 63 ? 0 : bits; /* -0 is 0 */
+}
+
+/* The bits of numbers that are not negative have their order; those of negative numbers and NaN are larger. */
+int pynni_within(double x, double least, double most)
+{
+    return bits_of(x) >= bits_of(least) && bits_of(x) <= bits_of(most);
 }
 
 /* Half the address space, so that differences of pointers and byte counts fit too. */
@@ -55,8 +70,8 @@ static pynn_status check_layer(const pynn_layer *layer)
         return layer->inputs == 0 || layer->outputs == 0 ? PYNN_BAD_SIZE : PYNN_OK;
     }
     if (layer->inputs != 0 || layer->outputs != 0) return PYNN_BAD_SIZE;
-    if (layer->kind == PYNN_LEAKY_RELU && !(layer->value >= 0.0 && layer->value <= (double)FLT_MAX)) return PYNN_BAD_VALUE;
-    if (layer->kind == PYNN_DROPOUT && !(layer->value >= 0.0 && layer->value < 1.0)) return PYNN_BAD_VALUE;
+    if (layer->kind == PYNN_LEAKY_RELU && !pynni_within(layer->value, 0.0, FLT_MAX)) return PYNN_BAD_VALUE;
+    if (layer->kind == PYNN_DROPOUT && !pynni_within(layer->value, 0.0, PYNNI_MOST_DROPOUT)) return PYNN_BAD_VALUE;
     return PYNN_OK;
 }
 
@@ -82,11 +97,19 @@ pynn_status pynn_net_init(pynn_net *net, const pynn_layer *layers, size_t layer_
     return PYNN_OK;
 }
 
+pynn_status pynni_check_net(const pynn_net *net)
+{
+    if (net == NULL || net->layers == NULL) return PYNN_NULL_POINTER;
+    return net->layer_count == 0 || net->widest == 0 ? PYNN_BAD_SIZE : PYNN_OK;
+}
+
 pynn_status pynn_net_offset(size_t *offset, const pynn_net *net, size_t layer)
 {
     size_t floats = 0;
-    if (offset == NULL || net == NULL) return PYNN_NULL_POINTER;
-    if (layer >= net->layer_count || net->layers[layer].kind != PYNN_DENSE) return PYNN_BAD_KIND;
+    if (offset == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
+    if (layer >= net->layer_count) return PYNN_BAD_INDEX;
+    if (net->layers[layer].kind != PYNN_DENSE) return PYNN_BAD_KIND;
     for (size_t i = 0; i < layer; i++) floats += (net->layers[i].inputs + 1) * net->layers[i].outputs;
     *offset = floats;
     return PYNN_OK;
@@ -230,7 +253,8 @@ size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size
         kept = pynni_add(kept, kept_by(&node, rows));
         packed = pynni_add(packed, packed_by(&node, rows));
         copies = pynni_add(copies, copy_of(&node));
-        strip = larger(strip, pynni_mul(pynni_strip_rows(node.inputs, node.outputs), node.outputs));
+        if (node.kind == PYNN_DENSE)
+            strip = larger(strip, pynni_mul(pynni_strip_rows(node.inputs, node.outputs), node.outputs));
     }
     map->own_block = pynni_pad(pynni_mul(rows < block ? rows : block, net->widest));
     map->own_strip = pynni_add(map->own_block, block_of(net));
@@ -255,7 +279,8 @@ size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, siz
 
 pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net, size_t workers)
 {
-    if (bytes == NULL || net == NULL) return PYNN_NULL_POINTER;
+    if (bytes == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
     if (workers == 0) return PYNN_BAD_SIZE;
     return bytes_of(bytes, pynni_mul(workers, pynni_floats_predict(net)));
 }
@@ -263,7 +288,8 @@ pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net, size_t worker
 pynn_status pynn_pass_bytes(size_t *bytes, const pynn_net *net, size_t rows)
 {
     pynni_map map;
-    if (bytes == NULL || net == NULL) return PYNN_NULL_POINTER;
+    if (bytes == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
     if (rows == 0) return PYNN_BAD_SIZE;
     return bytes_of(bytes, pynni_map_pass(&map, NULL, net, rows, 1));
 }
@@ -272,14 +298,16 @@ pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_opti
                              size_t workers)
 {
     pynni_map map;
-    if (bytes == NULL || net == NULL || optimizer == NULL) return PYNN_NULL_POINTER;
+    if (bytes == NULL || optimizer == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
     PYNNI_TRY(pynni_optimizer_check(optimizer));
     if (batch == 0 || workers == 0) return PYNN_BAD_SIZE;
-    return bytes_of(bytes, pynni_map_train(&map, NULL, net, batch, workers, optimizer->clip_norm > 0.0));
+    return bytes_of(bytes, pynni_map_train(&map, NULL, net, batch, workers, pynni_clips(optimizer)));
 }
 
 pynn_status pynn_dense_backward_bytes(size_t *bytes, size_t inputs, size_t outputs)
 {
     if (bytes == NULL) return PYNN_NULL_POINTER;
+    if (inputs == 0 || outputs == 0) return PYNN_BAD_SIZE;
     return bytes_of(bytes, pynni_packed(outputs, inputs));
 }

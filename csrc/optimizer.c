@@ -1,26 +1,35 @@
 /* The scalars of an optimizer step, and the update of a flat range of parameters. */
 #include "internal.h"
 
-static int in_unit(double x) { return x >= 0.0 && x < 1.0; }
+static int in_unit(double x) { return pynni_within(x, 0.0, PYNNI_BELOW_ONE); }
 
-static int is_finite_from(double x, double least) { return x >= least && x <= DBL_MAX; }
+static int is_positive(double x) { return !pynni_within(x, 0.0, 0.0); } /* of what has passed the checks */
 
 pynn_status pynni_optimizer_check(const pynn_optimizer *optimizer)
 {
     if (optimizer->kind < PYNN_SGD || optimizer->kind > PYNN_ADAMW) return PYNN_BAD_KIND;
-    if (!is_finite_from(optimizer->weight_decay, 0.0) || !is_finite_from(optimizer->clip_norm, 0.0))
+    if (!pynni_within(optimizer->weight_decay, 0.0, FLT_MAX) || !pynni_within(optimizer->clip_norm, 0.0, DBL_MAX))
         return PYNN_BAD_VALUE;
     if (optimizer->kind == PYNN_SGD) {
-        if (!in_unit(optimizer->momentum)) return PYNN_BAD_VALUE;
-        return optimizer->nesterov != 0 && optimizer->momentum == 0.0 ? PYNN_BAD_VALUE : PYNN_OK;
+        if (!in_unit(optimizer->momentum) || (optimizer->nesterov != 0 && optimizer->nesterov != 1)) return PYNN_BAD_VALUE;
+        return optimizer->nesterov && !is_positive(optimizer->momentum) ? PYNN_BAD_VALUE : PYNN_OK;
     }
     if (!in_unit(optimizer->beta1) || !in_unit(optimizer->beta2)) return PYNN_BAD_VALUE;
-    return is_finite_from(optimizer->epsilon, 1e-12) ? PYNN_OK : PYNN_BAD_VALUE;
+    return pynni_within(optimizer->epsilon, 1e-12, FLT_MAX) ? PYNN_OK : PYNN_BAD_VALUE;
 }
+
+int pynni_is_rate(double learning_rate) { return pynni_within(learning_rate, 0.0, FLT_MAX); }
+
+int pynni_is_state(const pynn_state *state)
+{
+    return pynni_within(state->beta1_power, 0.0, 1.0) && pynni_within(state->beta2_power, 0.0, 1.0);
+}
+
+int pynni_clips(const pynn_optimizer *optimizer) { return is_positive(optimizer->clip_norm); }
 
 size_t pynni_moments(const pynn_optimizer *optimizer)
 {
-    return optimizer->kind != PYNN_SGD ? 2 : optimizer->momentum > 0.0 ? 1 : 0;
+    return optimizer->kind != PYNN_SGD ? 2 : is_positive(optimizer->momentum) ? 1 : 0;
 }
 
 pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimizer)
@@ -34,7 +43,7 @@ pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimize
 static int rule_of(const pynn_optimizer *optimizer)
 {
     if (optimizer->kind != PYNN_SGD) return PYNNI_RULE_ADAM;
-    if (optimizer->momentum == 0.0) return PYNNI_RULE_SGD;
+    if (!is_positive(optimizer->momentum)) return PYNNI_RULE_SGD;
     return optimizer->nesterov ? PYNNI_RULE_NESTEROV : PYNNI_RULE_MOMENTUM;
 }
 
@@ -112,13 +121,14 @@ pynn_status pynn_update(float *params, float *moments, pynn_state *state, size_t
     pynni_call call;
     pynni_step step;
     size_t spoilt;
-    if (params == NULL || state == NULL || grads == NULL || net == NULL || optimizer == NULL) return PYNN_NULL_POINTER;
+    if (params == NULL || state == NULL || grads == NULL || optimizer == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
     PYNNI_TRY(pynni_optimizer_check(optimizer));
     if (moments == NULL && pynni_moments(optimizer) > 0) return PYNN_NULL_POINTER;
-    if (!is_finite_from(learning_rate, 0.0)) return PYNN_BAD_VALUE;
+    if (!pynni_is_rate(learning_rate) || !pynni_is_state(state)) return PYNN_BAD_VALUE;
     PYNNI_TRY(pynni_enter(&call));
     pynni_step_begin(&step, state, call.kernels, optimizer, params, moments, net->param_count, learning_rate);
-    if (optimizer->clip_norm > 0.0)
+    if (pynni_clips(optimizer))
         step.rates.clip = pynni_clip_factor(call.kernels, grads, net->param_count, optimizer->clip_norm);
     spoilt = pynni_step_apply_all(&step, grads, net);
     pynni_leave(&call);

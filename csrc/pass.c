@@ -65,7 +65,7 @@ static void forward(const pynni_pass *pass, const pynni_node *node, float *out, 
                                     .start = w + node->inputs * node->outputs, .c_stride = node->outputs,
                                     .a_row = in_stride, .a_k = 1, .b_stride = node->outputs, .m = rows,
                                     .n = node->outputs, .k = node->inputs,
-                                    .end = fused ? PYNNI_END_RELU : PYNNI_END_PLAIN});
+                                    .finish = fused ? PYNNI_FINISH_RELU : PYNNI_FINISH_PLAIN});
         if (!fused && node->activation != PYNN_IDENTITY)
             kernels->forward[slot(node->activation)](out, s, rows * node->outputs, (float)node->value);
         return;
@@ -100,6 +100,12 @@ void pynni_pass_forward(const pynni_pass *pass, size_t worker, size_t first, siz
     }
 }
 
+/* A dense layer that nothing follows, or a dropout that does not drop. */
+static int has_no_derivative(const pynni_node *node)
+{
+    return node->kind == PYNN_DROPOUT || (node->kind == PYNN_DENSE && node->end == node->begin + 1);
+}
+
 /* One node backward: the gradient of its score, in its place, from that of its rows. */
 static void backward(const pynni_pass *pass, const pynni_node *node, const float *drows, size_t first, size_t rows)
 {
@@ -114,7 +120,8 @@ static void backward(const pynni_pass *pass, const pynni_node *node, const float
         pynn_mask mask = mask_of(pass, node);
         pynni_dropout(kernels, ds, drows, &mask, first, rows, node->outputs, node->value);
         drows = ds;
-    } else if (node->activation == PYNN_IDENTITY && drows == ds) {
+    } else if (has_no_derivative(node)) {
+        if (drows != ds) copy_rows(kernels, ds, drows, node->outputs, rows, node->outputs);
         return;
     }
     kernels->backward[slot(node->activation)](ds, drows, pynni_keeps_score(node->activation) ? ds : out,
@@ -303,7 +310,8 @@ size_t pynni_pass_learn(const pynni_pass *pass, const pynni_step *step)
 static pynn_status check_pass(const pynn_net *net, const float *params, const float *x, size_t x_stride,
                               const float *y, size_t rows, int32_t end)
 {
-    if (net == NULL || params == NULL || (rows > 0 && (x == NULL || y == NULL))) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
+    if (params == NULL || (rows > 0 && (x == NULL || y == NULL))) return PYNN_NULL_POINTER;
     if (end != PYNN_OUTPUTS && end != PYNN_SCORES) return PYNN_BAD_KIND;
     PYNNI_TRY(pynni_check_rows(rows, net->outputs, net->outputs));
     return pynni_check_rows(rows, net->inputs, x_stride);

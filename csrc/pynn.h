@@ -3,17 +3,18 @@
  *
  * This header is the whole public face of the library and the only file that
  * a program includes. To embed pynn, compile every .c file of csrc and of
- * csrc/kernels with any flags you like (a C11 compiler, no dependency):
+ * csrc/kernels with gcc or clang and any flags you like; nothing else is needed:
  *
  *     cc -O2 -I csrc my_program.c $(find csrc -name '*.c')
  *
  * Ownership  The caller owns all memory. The library allocates nothing, keeps
  *            no pointer after a call returns, prints nothing, never exits and
- *            starts no thread. Its one piece of state is the instruction set
- *            it has chosen.
- * Errors     Every function returns a pynn_status, 0 for success; results go
- *            through pointers. A wrong argument is refused before anything is
- *            written.
+ *            starts no thread but in pynn_threads_start. Its one piece of state
+ *            is the instruction set it has chosen.
+ * Errors     Every function that can fail returns a pynn_status, 0 for success;
+ *            results go through pointers. A wrong argument is refused before
+ *            anything is written. Where there are no rows, arrays of rows may
+ *            be NULL, but training and the pass with a way back need one.
  * Threads    Calls on distinct outputs and workspaces may run at the same time,
  *            on one const net with one const parameter array.
  * Arrays     float is IEEE binary32. Matrices are row-major, a batch is rows.
@@ -58,14 +59,14 @@ extern "C" {
 typedef enum pynn_status {
     PYNN_OK = 0,
     PYNN_NULL_POINTER = 1,          /* a required pointer is NULL */
-    PYNN_BAD_KIND = 2,              /* an unknown layer, loss, optimizer, initialisation or instruction set */
+    PYNN_BAD_KIND = 2,              /* an unknown layer, loss, optimizer or initialisation, or one that does not fit */
     PYNN_BAD_SIZE = 3,              /* a zero size, widths that do not match, or a stride shorter than its row */
     PYNN_TOO_LARGE = 4,             /* a size that does not fit in memory */
     PYNN_BAD_VALUE = 5,             /* a hyper-parameter outside its range */
     PYNN_BAD_NET = 6,               /* the loss needs a last layer that the net does not have */
     PYNN_BAD_LABEL = 7,             /* a class label outside 0 .. O-1 */
     PYNN_BAD_WEIGHT = 8,            /* a sample weight that is negative or not finite */
-    PYNN_BAD_INDEX = 9,             /* a row index beyond the data */
+    PYNN_BAD_INDEX = 9,             /* an index beyond the rows or layers */
     PYNN_BAD_WORKSPACE = 10,        /* a workspace too short or not 64-byte aligned */
     PYNN_LOSS_NOT_FINITE = 11,      /* the loss of a batch is NaN or infinite; nothing was updated */
     PYNN_PARAMETER_NOT_FINITE = 12, /* an update made a parameter NaN or infinite; parameters are spoilt */
@@ -124,7 +125,7 @@ typedef struct pynn_layer {
     int32_t init;   /* dense: pynn_init_kind of the weight; biases start at 0 */
     size_t inputs;  /* dense: I; other layers: 0, they take the width they get */
     size_t outputs; /* dense: O; other layers: 0 */
-    double value;   /* leaky relu: slope, finite and >= 0; dropout: p, 0 <= p < 1 */
+    double value;   /* leaky relu: slope, 0 <= slope <= FLT_MAX; dropout: p, 0 <= p < 1 - 2^-17 */
 } pynn_layer;
 
 /*
@@ -162,11 +163,13 @@ PYNN_API pynn_status pynn_permutation(uint32_t *order, size_t n, uint64_t seed, 
 /* Draws the weights of every dense layer, and sets biases to 0. */
 PYNN_API pynn_status pynn_net_draw(float *params, const pynn_net *net, uint64_t seed);
 
-/* The same for one dense layer; `layer` counts the dense layers before it in its net. */
+/* The same for one dense layer; `layer` counts the dense layers before it in its net. What comes behind it is not known:
+ * PYNN_INIT_AUTO means glorot_uniform. */
 PYNN_API pynn_status pynn_dense_draw(float *w, float *b, size_t inputs, size_t outputs, int32_t init,
                                      uint64_t seed, uint32_t layer);
 
-/* Element `first` .. `first + n - 1` of a stream of random words, for tests and for other uses of the generator. */
+/* Elements first .. first + n of a stream of random words. Streams below 3 << 24 are the library's own: the initial
+ * values (0 << 24 | dense layer), the shuffling (1 << 24) and the dropout masks (2 << 24 | dropout layer). */
 PYNN_API pynn_status pynn_random_words(uint32_t *words, size_t n, uint64_t first, uint64_t seed, uint32_t step,
                                        uint32_t stream);
 
@@ -221,7 +224,7 @@ typedef enum pynn_loss_kind {
 
 /* What the net should give for N rows. Either rows or labels, not both. */
 typedef struct pynn_targets {
-    const float *rows;     /* (N, O) with a stride; for cross-entropy rows that are >= 0 and sum to 1 */
+    const float *rows;     /* (N, O) with a stride; for cross-entropy rows that are >= 0 and sum to 1, unchecked */
     size_t stride;         /* floats from one row to the next */
     const int32_t *labels; /* (N), cross-entropy only */
     const float *weights;  /* (N), finite and >= 0, or NULL for weights of 1 */
@@ -276,11 +279,11 @@ typedef enum pynn_optimizer_kind {
 
 typedef struct pynn_optimizer {
     int32_t kind;        /* pynn_optimizer_kind */
-    int32_t nesterov;    /* SGD: 0 or 1; 1 needs momentum > 0 */
+    int32_t nesterov;    /* SGD: 0 or 1, which needs momentum > 0 */
     double momentum;     /* SGD: 0 <= mu < 1 */
     double beta1, beta2; /* Adam, AdamW: 0 <= beta < 1 */
     double epsilon;      /* Adam, AdamW: >= 1e-12 */
-    double weight_decay; /* >= 0: SGD and Adam add it times w to g (L2); AdamW shrinks w; never on biases */
+    double weight_decay; /* 0 <= decay <= FLT_MAX, as learning rates: SGD and Adam add it times w to g (L2); AdamW shrinks w; never on biases */
     double clip_norm;    /* > 0: longest gradient, global L2 norm; 0: no clipping */
 } pynn_optimizer;
 
@@ -355,7 +358,8 @@ typedef enum pynn_isa {
     PYNN_ISA_NEON = 4
 } pynn_isa;
 
-/* The instruction set in use: the best of this build and machine, or what PYNN_ISA in the environment names. */
+/* The instruction set in use: the best of this build and machine, or what PYNN_ISA in the environment names; if that
+ * is none of this build and machine, every function that computes returns PYNN_NO_ISA. */
 PYNN_API pynn_status pynn_isa_get(int32_t *isa);
 
 /* Forces one, or PYNN_NO_ISA; results do not change, only their speed. Not while another thread computes. */

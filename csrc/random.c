@@ -8,7 +8,8 @@ pynn_status pynn_random_words(uint32_t *words, size_t n, uint64_t first, uint64_
 {
     uint32_t made[PYNNI_WORDS];
     pynni_call call;
-    if (words == NULL) return PYNN_NULL_POINTER;
+    if (words == NULL && n > 0) return PYNN_NULL_POINTER;
+    if (n > UINT64_MAX - first) return PYNN_TOO_LARGE;
     PYNNI_TRY(pynni_enter(&call));
     for (size_t i = 0; i < n; i++) {
         uint64_t element = first + i;
@@ -106,7 +107,8 @@ pynn_status pynn_net_draw(float *params, const pynn_net *net, uint64_t seed)
     pynni_call call;
     pynni_node node;
     uint32_t dense = 0;
-    if (params == NULL || net == NULL) return PYNN_NULL_POINTER;
+    if (params == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
     PYNNI_TRY(pynni_enter(&call));
     for (int more = pynni_node_first(&node, net, net->layer_count, 0); more;
          more = pynni_node_next(&node, net, net->layer_count, 0)) {
@@ -123,7 +125,7 @@ void pynni_dropout(const pynni_kernels *kernels, float *y, const float *x, const
                    size_t rows, size_t width, double p)
 {
     const uint32_t threshold = (uint32_t)(65536.0 * p + 0.5);
-    const float scale = threshold < 65536 ? (float)(65536.0 / (65536.0 - (double)threshold)) : 0.0f;
+    const float scale = (float)(65536.0 / (65536.0 - (double)threshold));
     const size_t per_chunk = 2 * PYNNI_WORDS, n = rows * width;
     const uint64_t start = (uint64_t)first * width;
     uint32_t words[PYNNI_WORDS];

@@ -45,7 +45,8 @@ void pynni_run(const pynn_executor *executor, void (*task)(void *argument, size_
 pynn_status pynn_threads_advise(size_t *workers, const pynn_net *net, size_t batch, size_t available)
 {
     double work;
-    if (workers == NULL || net == NULL) return PYNN_NULL_POINTER;
+    if (workers == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
     if (batch == 0 || available == 0) return PYNN_BAD_SIZE;
     work = 3.0 * (double)net->param_count * (double)batch / WORTH_WHILE;
     *workers = work < 2.0 ? 1 : work < (double)available ? (size_t)work : available;
@@ -158,8 +159,9 @@ pynn_status pynn_threads_bytes(size_t *bytes, size_t workers)
 {
     if (bytes == NULL) return PYNN_NULL_POINTER;
     if (workers == 0) return PYNN_BAD_SIZE;
+    if (bytes_for(workers) > SIZE_MAX / 2) return PYNN_TOO_LARGE;
     *bytes = bytes_for(workers);
-    return *bytes > SIZE_MAX / 2 ? PYNN_TOO_LARGE : PYNN_OK;
+    return PYNN_OK;
 }
 
 static void stop(pool *p)

@@ -53,8 +53,9 @@ pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, 
     const pynni_batch batch = {.x = x, .x_stride = x_stride, .targets = targets, .rows = rows};
     pynni_pass pass = {.net = net, .params = params, .x = x, .x_stride = x_stride, .mask = mask, .rows = rows};
     pynni_call call;
-    double weight, total;
-    if (loss == NULL || grads == NULL || net == NULL || params == NULL || x == NULL) return PYNN_NULL_POINTER;
+    double weight;
+    if (loss == NULL || grads == NULL || params == NULL || x == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
     if (rows == 0) return PYNN_BAD_SIZE;
     PYNNI_TRY(pynni_check_rows(rows, net->inputs, x_stride));
     PYNNI_TRY(pynni_loss_check(targets, NULL, rows, rows, net->outputs, loss_kind));
@@ -65,11 +66,15 @@ pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, 
     PYNNI_TRY(pynni_enter(&call));
     pass.kernels = call.kernels;
     weight = pynni_loss_scales(pass.map.scales, &batch, net->outputs, loss_kind);
-    pass_rows(&pass, &batch, loss_kind);
-    total = pynni_loss_total(pass.map.losses, &batch);
-    pynni_pass_grads(&pass, grads);
+    if (weight > 0.0) {
+        pass_rows(&pass, &batch, loss_kind);
+        *loss = pynni_loss_total(pass.map.losses, &batch) / weight;
+        pynni_pass_grads(&pass, grads);
+    } else {
+        *loss = 0.0;
+        memset(grads, 0, net->param_count * sizeof *grads);
+    }
     pynni_leave(&call);
-    *loss = weight > 0.0 ? total / weight : 0.0;
     return PYNN_OK;
 }
 
@@ -115,14 +120,15 @@ pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, p
     pynni_call call;
     pynn_mask mask = {.seed = seed};
     pynni_pass pass = {.net = net, .params = params, .mask = &mask, .executor = executor};
-    if (params == NULL || state == NULL || totals == NULL || net == NULL || optimizer == NULL || x == NULL ||
-        order == NULL || learning_rates == NULL)
+    if (params == NULL || state == NULL || totals == NULL || optimizer == NULL || x == NULL || order == NULL ||
+        learning_rates == NULL)
         return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
     PYNNI_TRY(pynni_optimizer_check(optimizer));
     if (moments == NULL && pynni_moments(optimizer) > 0) return PYNN_NULL_POINTER;
     if (batch == 0 || count == 0 || steps == 0 || steps != (count - 1) / batch + 1) return PYNN_BAD_SIZE;
     for (size_t k = 0; k < steps; k++) {
-        if (!(learning_rates[k] >= 0.0 && is_finite(learning_rates[k]))) return PYNN_BAD_VALUE;
+        if (!pynni_is_rate(learning_rates[k])) return PYNN_BAD_VALUE;
     }
     PYNNI_TRY(pynni_check_rows(data_rows, net->inputs, x_stride));
     PYNNI_TRY(pynni_loss_check(targets, order, count, data_rows, net->outputs, loss_kind));
@@ -130,11 +136,12 @@ pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, p
     PYNNI_TRY(pynni_check_executor(executor));
     {
         const size_t workers = pynni_workers(executor);
-        const int clips = optimizer->clip_norm > 0.0;
+        const int clips = pynni_clips(optimizer);
         PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes,
                                         pynni_map_train(&pass.map, NULL, net, longest, workers, clips)));
         pynni_map_train(&pass.map, workspace, net, longest, workers, clips);
     }
+    if (!pynni_is_state(state)) return PYNN_BAD_VALUE;
     pass.layers = pynni_layers_until(net, pynni_loss_end(loss_kind));
     pass.x = pass.map.gathered;
     pass.x_stride = net->inputs;

@@ -53,7 +53,8 @@ static int show(const pynn_net *net)
 {
     float y[ROWS][OUTPUTS];
     int wrong = 0;
-    if (failed(pynn_predict(y[0], net, params, x[0], INPUTS, ROWS, PYNN_OUTPUTS, NULL, workspace, sizeof workspace))) return 1;
+    if (failed(pynn_predict(y[0], net, params, x[0], INPUTS, ROWS, PYNN_OUTPUTS, NULL, workspace, sizeof workspace)))
+        return 1;
     for (int r = 0; r < ROWS; r++) {
         printf("%.0f xor %.0f = %.4f\n", (double)x[r][0], (double)x[r][1], (double)y[r][0]);
         wrong += (y[r][0] > 0.5f) != (t[r][0] > 0.5f);

@@ -57,8 +57,6 @@ static inline vm vf_le(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ)
 static inline vm vf_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 static inline vm vi_lt(vi a, vi b) { return _mm512_cmpgt_epi32_mask(b, a); }
 static inline vf vf_select(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
-static inline vi vi_select(vm m, vi yes, vi no) { return _mm512_mask_blend_epi32(m, no, yes); }
-static inline int vm_any(vm m) { return m != 0; }
 
 /* Four stages: pairs of rows, pairs of pairs, then the 4 x 4 blocks of four. */
 static inline void vf_turn(vf square[VL])

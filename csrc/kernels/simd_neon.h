@@ -68,8 +68,6 @@ static inline vm vf_le(vf a, vf b) { return vcleq_f32(a, b); }
 static inline vm vf_eq(vf a, vf b) { return vceqq_f32(a, b); }
 static inline vm vi_lt(vi a, vi b) { return vcltq_s32(a, b); }
 static inline vf vf_select(vm m, vf yes, vf no) { return vbslq_f32(m, yes, no); }
-static inline vi vi_select(vm m, vi yes, vi no) { return vbslq_s32(m, yes, no); }
-static inline int vm_any(vm m) { return vmaxvq_u32(m) != 0; }
 static inline vf vf_keep(vf a, vf other, vp n)
 {
     static const uint32_t lane[VL] = {0, 1, 2, 3};

@@ -1,7 +1,7 @@
 /*
  * The vector vocabulary for any C compiler: a vector of one float.
- * The kernel texts (math.inc, vec.inc, gemm.inc) are written over these names;
- * simd_avx2.h documents the lanes, this file the meaning.
+ * The kernel texts (math.inc, vec.inc, gemm.inc) are written over these names,
+ * and every other vocabulary defines the same ones.
  */
 #ifndef PYNN_SIMD_SCALAR_H
 #define PYNN_SIMD_SCALAR_H
@@ -117,15 +117,13 @@ static inline vm vf_le(vf a, vf b) { return a <= b; }
 static inline vm vf_eq(vf a, vf b) { return a == b; }
 static inline vm vi_lt(vi a, vi b) { return a < b; }
 static inline vf vf_select(vm m, vf yes, vf no) { return m ? yes : no; }
-static inline vi vi_select(vm m, vi yes, vi no) { return m ? yes : no; }
-static inline int vm_any(vm m) { return m; }
 
 #if defined(__FMA__) || defined(__FP_FAST_FMAF) || defined(__aarch64__) || defined(__ARM_FEATURE_FMA)
 static inline vf vf_fma(vf a, vf b, vf c) { return __builtin_fmaf(a, b, c); } /* a b + c, rounded once */
 #else
 /* Rule 9: the product is exact in double; the sum is rounded to odd there, so that the final rounding to float is
  * that of the exact value. */
-static inline vf vf_fma(vf a, vf b, vf c)
+static __attribute__((noinline)) vf vf_fma(vf a, vf b, vf c) /* inline, it would fill the file */
 {
     double p = (double)a * (double)b, d = (double)c, s = p + d;
     double t = s - p, error = (p - (s - t)) + (d - t);

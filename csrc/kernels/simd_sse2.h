@@ -54,7 +54,7 @@ static inline __m128 fma_half(__m128 a, __m128 b, __m128 c)
     const __m128i odd = _mm_add_epi64(bits, _mm_and_si128(toward, _mm_and_si128(even, _mm_castpd_si128(inexact))));
     return _mm_cvtpd_ps(_mm_castsi128_pd(odd));
 }
-static inline vf vf_fma(vf a, vf b, vf c)
+static __attribute__((noinline)) vf vf_fma(vf a, vf b, vf c) /* inline, it would fill the file */
 {
     return _mm_movelh_ps(fma_half(a, b, c),
                          fma_half(_mm_movehl_ps(a, a), _mm_movehl_ps(b, b), _mm_movehl_ps(c, c)));
@@ -87,11 +87,6 @@ static inline vm vf_le(vf a, vf b) { return _mm_cmple_ps(a, b); }
 static inline vm vf_eq(vf a, vf b) { return _mm_cmpeq_ps(a, b); }
 static inline vm vi_lt(vi a, vi b) { return _mm_castsi128_ps(_mm_cmplt_epi32(a, b)); }
 static inline vf vf_select(vm m, vf yes, vf no) { return _mm_or_ps(_mm_and_ps(m, yes), _mm_andnot_ps(m, no)); }
-static inline vi vi_select(vm m, vi yes, vi no)
-{
-    return _mm_castps_si128(vf_select(m, _mm_castsi128_ps(yes), _mm_castsi128_ps(no)));
-}
-static inline int vm_any(vm m) { return _mm_movemask_ps(m) != 0; }
 static inline vf vf_keep(vf a, vf other, vp n)
 {
     return vf_select(_mm_castsi128_ps(_mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_set_epi32(3, 2, 1, 0))), a, other);

@@ -88,7 +88,6 @@ static const struct function functions[] = {
     {"exp", m_exp, exp, expl, 1.0, -INFINITY, INFINITY, 0.0f, INFINITY, 0, NULL},
     {"exp_nonpos", m_exp_nonpos, exp, expl, 1.0, -INFINITY, 0.0f, 0.0f, 1.0f, 0, m_exp},
     {"log", m_log, log, logl, 1.0, -INFINITY, INFINITY, -INFINITY, INFINITY, 0, NULL},
-    {"log1p", m_log1p, log1p, log1pl, 2.0, -INFINITY, INFINITY, -INFINITY, INFINITY, 0, NULL},
     {"log1p_unit", m_log1p_unit, log1p, log1pl, 2.0, 0.0f, 1.0f, 0.0f, 0.6931472f, 0, NULL},
     {"tanh", m_tanh, tanh, tanhl, 2.5, -INFINITY, INFINITY, -1.0f, 1.0f, ODD, NULL},
     {"sigmoid", m_sigmoid, quick_sigmoid, exact_sigmoid, 2.5, -INFINITY, INFINITY, 0.0f, 1.0f, 0, NULL},

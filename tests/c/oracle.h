@@ -17,6 +17,9 @@ static inline float vf_fma(float a, float b, float c) { return fmaf(a, b, c); }
 
 #define ORACLE __attribute__((unused)) static
 
+/* The fma that the library makes without the instruction (rule 9), if this build has none. */
+ORACLE float library_fma(float a, float b, float c) { return vf_fma_of_the_library(a, b, c); }
+
 /* ---- rules 2, 3, 6 ----------------------------------------------------- */
 
 /* start + the sum of a_k b_k: chains of 256, added in order. */

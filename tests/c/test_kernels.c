@@ -141,6 +141,23 @@ static void test_product_values(void)
     }
 }
 
+/* fma without the instruction: any operands, and sums that nearly cancel or are nearly halfway between two floats. */
+static void test_fma(void)
+{
+    size_t wrong = 0;
+    check_case("fma");
+    for (size_t i = 0; i < 400000; i++) {
+        const float a = i % 4 ? any_float(-2.0f, 2.0f) : any_awkward();
+        const float b = i % 4 ? float_of(bits_of(any_float(1.0f, 2.0f)) & ~0u << any_below(24)) : any_awkward();
+        float c = i % 4 == 1 ? -a * b : i % 4 == 2 ? a * b * float_of((uint32_t)(127 - 40 + any_below(80)) << 23) : any_awkward();
+        if (i % 8 == 5) c = float_of(bits_of(c) ^ (uint32_t)any_below(4));
+        if (!same_float(library_fma(a, b, c), fmaf(a, b, c)) && wrong++ < 3)
+            CHECK(0, "fma(%a, %a, %a) is %a, not %a", (double)a, (double)b, (double)c, (double)library_fma(a, b, c),
+                  (double)fmaf(a, b, c));
+    }
+    CHECK(wrong == 0, "%zu wrong", wrong);
+}
+
 /* ---- elementwise ------------------------------------------------------- */
 
 static void check_activation(int32_t kind, size_t n, double value)
@@ -397,6 +414,7 @@ static void test_all(void)
 int main(void)
 {
     for (size_t i = 0; i < COUNT(pages); i++) pages[i] = guard_make(MOST * sizeof(float));
+    test_fma();
     every_isa(test_all);
     return check_end("test_kernels");
 }

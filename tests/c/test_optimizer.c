@@ -108,25 +108,27 @@ static void test_sgd_bits(void)
 static void test_clipping(void)
 {
     static const float sizes[] = {1e-3f, 1.0f, 1e6f, 1e15f};
-    static const double limits[] = {1e-6, 0.5, 3.0, 1e4};
+    static const double limits[] = {1e-6, 0.5, 3.0, 1e4, -0.7, -1.2}; /* negative: times the norm */
     static double step[MOST], given[MOST];
     for (size_t k = 0; k < COUNT(sizes); k++) {
         for (size_t l = 0; l < COUNT(limits); l++) {
-            const pynn_optimizer how = {PYNN_SGD, 0, 0.0, 0, 0, 0, 0.0, limits[l]};
             const size_t n = net.param_count;
+            pynn_optimizer how = {PYNN_SGD, 0, 0.0, 0, 0, 0, 0.0, limits[l]};
             pynn_state state;
             double norm, clipped, dot = 0.0;
             check_case("gradient of %g, limit %g", (double)sizes[k], limits[l]);
             start(&state, sizes[k]);
             memset(params, 0, sizeof params);
-            CHECK_OK(pynn_update(params, NULL, &state, NULL, grads, &net, &how, 1.0));
-            for (size_t i = 0; i < n; i++) step[i] = -(double)params[i], given[i] = (double)grads[i];
+            for (size_t i = 0; i < n; i++) given[i] = (double)grads[i];
             norm = norm_of(given, n);
+            if (limits[l] < 0.0) how.clip_norm = -limits[l] * norm;
+            CHECK_OK(pynn_update(params, NULL, &state, NULL, grads, &net, &how, 1.0));
+            for (size_t i = 0; i < n; i++) step[i] = -(double)params[i];
             clipped = norm_of(step, n);
-            CHECK_NEAR(clipped, fmin(norm, limits[l]), 1e-6 * fmin(norm, limits[l]));
+            CHECK_NEAR(clipped, fmin(norm, how.clip_norm), 1e-6 * norm);
             for (size_t i = 0; i < n; i++) dot += step[i] * given[i];
             CHECK_NEAR(dot, norm * clipped, 1e-6 * norm * clipped); /* the direction stays */
-            if (norm <= limits[l])
+            if (norm <= how.clip_norm)
                 for (size_t i = 0; i < n; i++) CHECK(params[i] == -grads[i], "element %zu was changed", i);
         }
     }
@@ -189,13 +191,17 @@ static void test_not_finite(void)
                 pynn_state state;
                 pynn_status status;
                 int spoilt = 0;
+                size_t where = 77;
                 check_case("recipe %zu, gradient %zu is %g", k, i, (double)bad[b]);
                 start(&state, 1.0f);
                 grads[i] = bad[b];
-                status = pynn_update(params, moments, &state, NULL, grads, &net, &recipes[k], 2.0);
+                status = pynn_update(params, moments, &state, &where, grads, &net, &recipes[k], 2.0);
                 for (size_t j = 0; j < net.param_count; j++) spoilt |= !(fabsf(params[j]) <= FLT_MAX);
                 CHECK((status == PYNN_PARAMETER_NOT_FINITE) == spoilt, "status %d, spoilt %d", (int)status, spoilt);
                 if (b < 3 && k < 4) CHECK(spoilt, "the test itself");
+                CHECK(state.steps == 1, "%" PRIu64 " steps", state.steps);
+                if (!spoilt) CHECK(where == 77, "layer %zu was named", where);
+                else if (k < 4) CHECK(where == (i < (IN + 1) * HIDDEN ? 0 : 2), "layer %zu was named", where);
             }
         }
     }

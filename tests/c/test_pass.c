@@ -30,6 +30,12 @@ static size_t pass_bytes(size_t rows)
     return bytes;
 }
 
+/* An executor whose workers take turns, the last first. */
+static void backwards(void *context, void (*task)(void *argument, size_t worker), void *argument)
+{
+    for (size_t worker = *(const size_t *)context; worker-- > 0;) task(argument, worker);
+}
+
 /* ---- one net, one batch ------------------------------------------------ */
 
 static void check_predict(const o_trace *trace, size_t rows, size_t stride, int32_t end)
@@ -45,6 +51,14 @@ static void check_predict(const o_trace *trace, size_t rows, size_t stride, int3
     for (size_t r = 0; r < rows; r += 1 + rows / 3) { /* a row alone gives the same bits */
         CHECK_OK(pynn_predict(dx, &net, params, x + r * stride, stride, 1, end, NULL, work, bytes));
         CHECK_SAME(dx, result + r * net.outputs, net.outputs);
+    }
+    {
+        size_t workers = 2 + any_below(4);
+        const pynn_executor executor = {workers, &workers, backwards};
+        memset(y, GUARD_PATTERN, n * sizeof *y);
+        CHECK_OK(pynn_predict_bytes(&bytes, &net, workers));
+        CHECK_OK(pynn_predict(y, &net, params, x, stride, rows, end, &executor, workspace(bytes), bytes));
+        CHECK_SAME(y, result, n);
     }
     CHECK(guard_intact(&page), "the workspace was underrun");
 }

@@ -61,28 +61,31 @@ static uint32_t scaled(uint64_t x, uint64_t n)
     return (uint32_t)(carry >> 16);
 }
 
+enum { MOST_ORDER = 600000 };
+
+static void check_permutation(size_t n, uint64_t seed, uint32_t epoch)
+{
+    static uint32_t order[MOST_ORDER + 4], wanted[MOST_ORDER];
+    memset(order, GUARD_PATTERN, (n + 4) * sizeof *order);
+    CHECK_OK(pynn_permutation(n > 0 ? order : NULL, n, seed, epoch));
+    for (uint32_t k = 0; k < n; k++) wanted[k] = k;
+    for (size_t k = n > 0 ? n - 1 : 0; k >= 1; k--) {
+        const uint64_t low = o_word(2 * k, seed, epoch, o_stream(O_SHUFFLE, 0));
+        const uint64_t high = o_word(2 * k + 1, seed, epoch, o_stream(O_SHUFFLE, 0));
+        const uint32_t j = scaled(high << 32 | low, (uint64_t)k + 1), swapped = wanted[k];
+        wanted[k] = wanted[j];
+        wanted[j] = swapped;
+    }
+    CHECK(memcmp(order, wanted, n * sizeof *order) == 0, "n %zu, epoch %" PRIu32, n, epoch);
+    CHECK(all_pattern(order + n, 4 * sizeof *order), "more than %zu", n);
+}
+
 static void test_permutation(void)
 {
     static const size_t sizes[] = {0, 1, 2, 3, 10, 31, 32, 33, 34, 64, 65, 100, 1000, 20011};
-    static uint32_t order[20012], wanted[20012];
-    for (size_t i = 0; i < COUNT(sizes); i++) {
-        const size_t n = sizes[i];
-        for (uint32_t epoch = 0; epoch < 3; epoch++) {
-            const uint64_t seed = any_bits();
-            memset(order, GUARD_PATTERN, sizeof order);
-            CHECK_OK(pynn_permutation(n > 0 ? order : NULL, n, seed, epoch));
-            for (uint32_t k = 0; k < n; k++) wanted[k] = k;
-            for (size_t k = n > 0 ? n - 1 : 0; k >= 1; k--) {
-                const uint64_t low = o_word(2 * k, seed, epoch, o_stream(O_SHUFFLE, 0));
-                const uint64_t high = o_word(2 * k + 1, seed, epoch, o_stream(O_SHUFFLE, 0));
-                const uint32_t j = scaled(high << 32 | low, (uint64_t)k + 1), swapped = wanted[k];
-                wanted[k] = wanted[j];
-                wanted[j] = swapped;
-            }
-            CHECK(memcmp(order, wanted, n * sizeof *order) == 0, "n %zu, epoch %" PRIu32, n, epoch);
-            CHECK(all_pattern(order + n, sizeof order - n * sizeof *order), "more than %zu", n);
-        }
-    }
+    check_case("permutation");
+    for (size_t i = 0; i < COUNT(sizes); i++)
+        for (uint32_t epoch = 0; epoch < 3; epoch++) check_permutation(sizes[i], any_bits(), epoch);
 }
 
 /* All 24 orders of 4 are about as frequent: chi-square with 23 degrees of freedom, 49.7 at one in a thousand. */
@@ -247,7 +250,7 @@ static void check_dropout(size_t rows, size_t width, double p)
 
 static void test_dropout(void)
 {
-    static const double ps[] = {0.0, 0.5, 0.25, 0.1, 0.999, 1e-9, 0x1p-17, 0.9999999, 0.75};
+    static const double ps[] = {0.0, 0.5, 0.25, 0.1, 0.999, 1e-9, 0x1p-17, 0.99999, 0.75};
     static const size_t widths[] = {1, 3, 63, 64, 65, 127, 128, 129, 300};
     for (size_t i = 0; i < COUNT(ps); i++)
         for (size_t j = 0; j < COUNT(widths); j++) check_dropout(1 + any_below(13), widths[j], ps[i]);
@@ -286,5 +289,7 @@ static void test_all(void)
 int main(void)
 {
     every_isa(test_all);
+    check_case("a long permutation"); /* in which the low halves of the 64-bit numbers count too */
+    check_permutation(MOST_ORDER, 1, 0);
     return check_end("test_random");
 }

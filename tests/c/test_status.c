@@ -1,6 +1,6 @@
 /*
- * Every status has a text of its own and is given by at least one call; a refused call writes nothing. Only
- * PYNN_BAD_ARITHMETIC is out of reach: it takes a compiler or a machine that breaks the rules.
+ * Every status has a text of its own and is given by at least one call; a refused call writes nothing. Out of
+ * reach are PYNN_BAD_ARITHMETIC, which takes a compiler or a machine that breaks the rules, and PYNN_NO_THREADS.
  */
 #include "check.h"
 
@@ -51,6 +51,7 @@ static struct {
     pynn_net net;
     pynn_state state;
     pynn_totals totals;
+    pynn_executor executor;
 } out;
 static void *work;
 static size_t work_bytes;
@@ -115,7 +116,7 @@ static void test_net_refusals(void)
     REFUSED(PYNN_NULL_POINTER, pynn_net_offset(NULL, &net, 0));
     REFUSED(PYNN_NULL_POINTER, pynn_net_offset(&out.size, NULL, 0));
     REFUSED(PYNN_BAD_KIND, pynn_net_offset(&out.size, &net, 1));
-    REFUSED(PYNN_BAD_KIND, pynn_net_offset(&out.size, &net, COUNT(layers)));
+    REFUSED(PYNN_BAD_INDEX, pynn_net_offset(&out.size, &net, COUNT(layers)));
     REFUSED(PYNN_NULL_POINTER, pynn_predict_bytes(NULL, &net, 1));
     REFUSED(PYNN_NULL_POINTER, pynn_predict_bytes(&out.size, NULL, 1));
     REFUSED(PYNN_NULL_POINTER, pynn_pass_bytes(NULL, &net, 1));
@@ -225,7 +226,7 @@ static void test_loss_refusals(void)
     REFUSED(PYNN_BAD_SIZE, pynn_loss(&out.loss, out.losses, out.y, x, &good, ROWS, 0, PYNN_SQUARED_ERROR));
     REFUSED(PYNN_TOO_LARGE, pynn_loss(&out.loss, out.losses, out.y, x, &good, SIZE_MAX, 2, PYNN_SQUARED_ERROR));
     REFUSED(PYNN_NULL_POINTER, loss_of((pynn_targets){NULL, OUT, NULL, NULL}, PYNN_SQUARED_ERROR));
-    REFUSED(PYNN_NULL_POINTER, loss_of((pynn_targets){t, OUT, labels, NULL}, PYNN_CROSS_ENTROPY));
+    REFUSED(PYNN_BAD_KIND, loss_of((pynn_targets){t, OUT, labels, NULL}, PYNN_CROSS_ENTROPY));
     REFUSED(PYNN_BAD_KIND, loss_of(good, PYNN_BINARY_CROSS_ENTROPY + 1));
     REFUSED(PYNN_BAD_KIND, loss_of(good, -1));
     REFUSED(PYNN_BAD_KIND, loss_of((pynn_targets){NULL, 0, labels, NULL}, PYNN_SQUARED_ERROR));
@@ -346,23 +347,58 @@ typedef struct train_call {
     int32_t loss;
     void *work;
     size_t work_bytes;
+    const pynn_executor *executor;
 } train_call;
 
 static pynn_status train(train_call c)
 {
     return pynn_train_steps(c.params, c.moments, c.state, c.totals, &out.where, c.net, c.optimizer, c.x, c.x_stride,
-                            &c.targets, c.data_rows, c.order, c.count, c.batch, c.rates, c.steps, c.loss, 1, NULL, c.work,
-                            c.work_bytes);
+                            &c.targets, c.data_rows, c.order, c.count, c.batch, c.rates, c.steps, c.loss, 1, c.executor,
+                            c.work, c.work_bytes);
 }
 
 #define SPOILT(wanted, ...) \
     do { \
         train_call c = {out.params, out.moments, &out.state, &out.totals, &net, &adam, x, IN, \
                         {NULL, 0, labels, NULL}, ROWS, order, ORDER, BATCH, rates, STEPS, PYNN_CROSS_ENTROPY, work, \
-                        work_bytes}; \
+                        work_bytes, NULL}; \
         __VA_ARGS__; \
         REFUSED(wanted, train(c)); \
     } while (0)
+
+static void never_run(void *context, void (*task)(void *argument, size_t worker), void *argument)
+{
+    (void)context, (void)task, (void)argument;
+    CHECK(0, "an executor without workers was run");
+}
+
+static void test_executor_refusals(void)
+{
+    const pynn_executor nobody = {2, NULL, NULL}, idle = {0, NULL, never_run};
+    pynn_executor *never = NULL, *made = &out.executor;
+    REFUSED(PYNN_NULL_POINTER, pynn_predict(out.y, &net, w, x, IN, ROWS, 0, &nobody, work, work_bytes));
+    SPOILT(PYNN_NULL_POINTER, c.executor = &nobody);
+    REFUSED(PYNN_BAD_SIZE, pynn_predict(out.y, &net, w, x, IN, ROWS, 0, &idle, work, work_bytes));
+    SPOILT(PYNN_BAD_SIZE, c.executor = &idle);
+    REFUSED(PYNN_BAD_SIZE, pynn_predict_bytes(&out.size, &net, 0));
+    REFUSED(PYNN_BAD_SIZE, pynn_train_bytes(&out.size, &net, &adam, 1, 0));
+    REFUSED(PYNN_TOO_LARGE, pynn_predict_bytes(&out.size, &net, SIZE_MAX));
+    REFUSED(PYNN_TOO_LARGE, pynn_train_bytes(&out.size, &net, &adam, 1, SIZE_MAX));
+    REFUSED(PYNN_NULL_POINTER, pynn_threads_advise(NULL, &net, 1, 1));
+    REFUSED(PYNN_NULL_POINTER, pynn_threads_advise(&out.size, NULL, 1, 1));
+    REFUSED(PYNN_BAD_SIZE, pynn_threads_advise(&out.size, &net, 0, 1));
+    REFUSED(PYNN_BAD_SIZE, pynn_threads_advise(&out.size, &net, 1, 0));
+    REFUSED(PYNN_NULL_POINTER, pynn_threads_bytes(NULL, 1));
+    REFUSED(PYNN_BAD_SIZE, pynn_threads_bytes(&out.size, 0));
+    REFUSED(PYNN_TOO_LARGE, pynn_threads_bytes(&out.size, SIZE_MAX));
+    REFUSED(PYNN_NULL_POINTER, pynn_threads_start(never, work, work_bytes, 1));
+    REFUSED(PYNN_NULL_POINTER, pynn_threads_start(made, NULL, work_bytes, 1));
+    REFUSED(PYNN_BAD_SIZE, pynn_threads_start(made, work, work_bytes, 0));
+    REFUSED(PYNN_BAD_WORKSPACE, pynn_threads_start(made, work, 8, 1));
+    REFUSED(PYNN_BAD_WORKSPACE, pynn_threads_start(made, (char *)work + 8, work_bytes - 8, 1));
+    REFUSED(PYNN_BAD_WORKSPACE, pynn_threads_start(made, work, work_bytes, SIZE_MAX / 2));
+    REFUSED(PYNN_NULL_POINTER, pynn_threads_stop(NULL));
+}
 
 static void test_train_refusals(void)
 {
@@ -409,10 +445,12 @@ static void test_train_refusals(void)
 static void test_divergence(void)
 {
     train_call c = {out.params, out.moments, &out.state, &out.totals, &net, &adam, x, IN,
-                    {NULL, 0, labels, NULL}, ROWS, order, ORDER, BATCH, rates, STEPS, PYNN_CROSS_ENTROPY, work, work_bytes};
+                    {NULL, 0, labels, NULL}, ROWS, order, ORDER, BATCH, rates, STEPS, PYNN_CROSS_ENTROPY, work, work_bytes,
+                    NULL};
     memset(&out, 0, sizeof out);
     out.state = (pynn_state){0, 1.0, 1.0};
-    c.rates = (const double[]){1e300, 1e300};
+    c.rates = (const double[]){3e38, 3e38};
+    c.optimizer = &(const pynn_optimizer){PYNN_ADAMW, 0, 0.0, 0.9, 0.999, 1e-8, 3e38, 1.0};
     CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE, train(c));
     CHECK_STATUS(PYNN_LOSS_NOT_FINITE, train(c));
 }
@@ -484,6 +522,7 @@ int main(void)
     test_loss_refusals();
     test_pass_refusals();
     test_optimizer_refusals();
+    test_executor_refusals();
     test_train_refusals();
     test_divergence();
     test_isa();

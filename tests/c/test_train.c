@@ -32,10 +32,13 @@ static void *workspace(size_t bytes)
     return work_storage + (64 - (uintptr_t)work_storage % 64) % 64;
 }
 
+/* Who works; NULL: the calling thread. */
+static const pynn_executor *executor;
+
 static size_t train_bytes(const pynn_optimizer *how, size_t batch)
 {
     size_t bytes = 0;
-    CHECK_OK(pynn_train_bytes(&bytes, &net, how, batch, 1));
+    CHECK_OK(pynn_train_bytes(&bytes, &net, how, batch, executor != NULL ? executor->workers : 1));
     return bytes;
 }
 
@@ -158,7 +161,7 @@ static void check_run(const run *r, const pynn_optimizer *how)
     memcpy(other_params, params, sizeof params);
     memcpy(other_moments, moments, sizeof moments);
     CHECK_OK(pynn_train_steps(params, moments, &state, &totals, &where, &net, how, x, r->stride, &targets, r->rows, order,
-                              r->count, r->batch, rates, steps, r->loss, seed, NULL, work, bytes));
+                              r->count, r->batch, rates, steps, r->loss, seed, executor, work, bytes));
     CHECK(where == 1234, "a layer was named: %zu", where);
 
     CHECK_OK(pynn_pass_bytes(&pass_bytes, &net, r->batch));
@@ -280,7 +283,7 @@ static uint64_t train_digest(const run *r, const pynn_optimizer *how, uint32_t e
         for (size_t k = 0; k < steps; k++) rates[k] = epoch % 2 ? 0x1p-6 : 0x1p-7;
         CHECK_OK(pynn_permutation(order, r->count, 8, epoch));
         CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, how, x, r->stride, &targets, r->rows, order,
-                                  r->count, r->batch, rates, steps, r->loss, 5, NULL, workspace(bytes), bytes));
+                                  r->count, r->batch, rates, steps, r->loss, 5, executor, workspace(bytes), bytes));
     }
     hash = fnv_floats(hash, params, net.param_count);
     hash = fnv_floats(hash, moments, count * net.param_count);
@@ -415,6 +418,41 @@ static void test_golden(void)
     CHECK(found == COUNT(goldens), "%zu of %zu stored digests were made", found, COUNT(goldens));
 }
 
+/* The digests again, with the work shared out: by an executor of our own, whose workers take turns backwards, and by the
+ * library's threads. */
+static void backwards(void *context, void (*task)(void *argument, size_t worker), void *argument)
+{
+    for (size_t worker = *(const size_t *)context; worker-- > 0;) task(argument, worker);
+}
+
+static void test_executors(void)
+{
+    static const size_t workers[] = {1, 2, 3, 7};
+    for (size_t i = 2; i < 4; i++) { /* losses, and wide nets */
+        for (size_t k = 0; k < tables[i].count; k++) {
+            const uint64_t wanted = tables[i].run(k);
+            for (size_t w = 0; w < COUNT(workers); w++) {
+                size_t count = workers[w], bytes = 0;
+                pynn_executor one = {count, &count, backwards};
+                void *memory;
+                uint64_t digest;
+                check_case("digest %s %s, %zu workers", tables[i].kind, tables[i].names[k], count);
+                executor = &one;
+                digest = tables[i].run(k);
+                CHECK(digest == wanted, "%016" PRIx64 ", not %016" PRIx64, digest, wanted);
+                CHECK_OK(pynn_threads_bytes(&bytes, count));
+                memory = aligned_bytes(bytes);
+                CHECK_OK(pynn_threads_start(&one, memory, bytes, count));
+                digest = tables[i].run(k);
+                CHECK(digest == wanted, "threads: %016" PRIx64 ", not %016" PRIx64, digest, wanted);
+                CHECK_OK(pynn_threads_stop(&one));
+                free(memory);
+                executor = NULL;
+            }
+        }
+    }
+}
+
 /* Long runs learn: what the digests are of is worth being the same. */
 static void test_learning(void)
 {
@@ -451,14 +489,15 @@ static void test_loss_not_finite(void)
     static const uint32_t rows[] = {0, 1, 2, 3, 4, 5};
     const pynn_targets targets = {t, 2, NULL, NULL};
     for (size_t k = 0; k < COUNT(optimizers); k++) {
-        const size_t bytes = train_bytes(&optimizers[k], 2);
-        void *work = workspace(bytes);
         pynn_state state, before;
         pynn_totals totals, totals_before;
-        size_t where = 77;
+        size_t where = 77, bytes;
+        void *work;
         check_case("loss not finite, %s", optimizer_names[k]);
         make_net(3, 8, 2, PYNN_RELU, 0.0, PYNN_DENSE);
         make_data(6, 3, 3, 2);
+        bytes = train_bytes(&optimizers[k], 2);
+        work = workspace(bytes);
         for (size_t i = 0; i < 3; i++) rates[i] = 0.01;
         start(&state, &totals); /* two good steps, for comparison */
         CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, &optimizers[k], x, 3, &targets, 6, rows, 4, 2,
@@ -628,6 +667,7 @@ int main(int argc, char **argv)
         return check_failures > 0;
     }
     every_isa(test_all);
+    test_executors();
     test_learning();
     return check_end("test_train");
 }
