@@ -125,7 +125,10 @@ def seed(value: object) -> int:
     return integer("seed", value, 0, 2**64 - 1)
 
 
-def real(name: str, value: object, least: float, below: float = math.inf, *, above: bool = False) -> float:
+BEYOND_FLOAT = math.nextafter(float(np.finfo(np.float32).max), math.inf)
+
+
+def real(name: str, value: object, least: float, below: float = BEYOND_FLOAT, *, above: bool = False) -> float:
     """`value` as a float, least <= value < below, and so finite; `above`: least < value."""
     if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real):
         raise PynnTypeError(f"{name} must be a number, not {value!r}")
@@ -135,7 +138,7 @@ def real(name: str, value: object, least: float, below: float = math.inf, *, abo
         number = math.inf
     if not least <= number < below or (above and number == least):
         lower = f"{'above' if above else 'at least'} {least:g}"
-        upper = "finite" if below == math.inf else f"less than {below:g}"
+        upper = "finite" if below == BEYOND_FLOAT else f"less than {below:g}"
         raise PynnValueError(f"{name} must be {lower} and {upper}, not {number}")
     return number
 

@@ -319,7 +319,7 @@ class LeakyReLU(_Elementwise):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
-        self._value = _core.real("slope", slope, 0, 2.0**128)
+        self._value = _core.real("slope", slope, 0)
 
     @property
     def slope(self) -> float:
@@ -408,7 +408,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float, *, seed: int = 0) -> None:
         super().__init__()
-        self._p = _core.real("p", p, 0, 1)
+        self._p = _core.real("p", p, 0, 1 - 2**-17)
         self._seed = _core.seed(seed)
         self._position = 0
         self._forwards = 0

@@ -24,7 +24,7 @@ class Optimizer:
         self._check("learning_rate")
         self._check("weight_decay")
 
-    def _check(self, name: str, least: float = 0.0, below: float = float("inf")) -> None:
+    def _check(self, name: str, least: float = 0.0, below: float = _core.BEYOND_FLOAT) -> None:
         # The dataclass is frozen, and the number may have come as an int or of a type of numpy.
         object.__setattr__(self, name, _core.real(name, getattr(self, name), least, below))
 

@@ -546,7 +546,7 @@ BAD_NUMBERS = {
     ),
     "dense_seed": (lambda: pynn.Dense(3, 2, seed=-1), ValueError, "seed must be from 0"),
     "seed_float": (lambda: pynn.Sequential(pynn.Dense(3, 2), seed=1.0), TypeError, "seed must be an integer"),
-    "p_one": (lambda: pynn.Dropout(1), ValueError, "p must be at least 0 and less than 1, not 1"),
+    "p_one": (lambda: pynn.Dropout(1), ValueError, "p must be at least 0 and less than 0.999992, not 1"),
     "p_negative": (lambda: pynn.Dropout(-0.1), ValueError, "p must be at least 0"),
     "p_nan": (lambda: pynn.Dropout(np.nan), ValueError, "p must be .*, not nan"),
     "slope": (lambda: pynn.LeakyReLU(-1), ValueError, "slope must be at least 0"),
