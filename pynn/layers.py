@@ -398,7 +398,7 @@ class Dropout(Layer):
     optimizer steps that the net has done, and the dropout layers before this one.
 
     Args:
-        p: 0 <= p < 1, rounded to a multiple of 2^-16.
+        p: 0 <= p < 1 - 2^-17, rounded to a multiple of 2^-16.
         seed: for use alone.
     """
 
