@@ -16,12 +16,11 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "csrc" / "pynn.h"
 
-GNU_FLAGS = [
+FLAGS = [
     *("-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-g0", "-fvisibility=hidden"),
     *("-Wall", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration"),
     *("-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"),
 ]
-MSVC_FLAGS = ["/O2", "/fp:precise", "/std:c11", "/W3"]
 LINUX_LINK_FLAGS = ["-Wl,-z,relro,-z,now,-z,noexecstack"]
 
 
@@ -40,7 +39,6 @@ def files(pattern: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "csrc").rglob(pattern))
 
 
-msvc = sys.platform == "win32" and "GCC" not in sys.version
 ffi = FFI()
 ffi.cdef(declarations())
 ffi.set_source(
@@ -52,7 +50,7 @@ ffi.set_source(
     define_macros=[
         ("PYNN_API", "")
     ],  # nothing is exported: other copies of the library in a process stay apart
-    extra_compile_args=MSVC_FLAGS if msvc else GNU_FLAGS,
+    extra_compile_args=FLAGS,
     extra_link_args=LINUX_LINK_FLAGS if sys.platform.startswith("linux") else [],
     py_limited_api=not sysconfig.get_config_var("Py_GIL_DISABLED"),
 )

@@ -128,7 +128,9 @@ def seed(value: object) -> int:
 BEYOND_FLOAT = math.nextafter(float(np.finfo(np.float32).max), math.inf)
 
 
-def real(name: str, value: object, least: float, below: float = BEYOND_FLOAT, *, above: bool = False) -> float:
+def real(
+    name: str, value: object, least: float, below: float = BEYOND_FLOAT, *, above: bool = False
+) -> float:
     """`value` as a float, least <= value < below, and so finite; `above`: least < value."""
     if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real):
         raise PynnTypeError(f"{name} must be a number, not {value!r}")

@@ -1,7 +1,8 @@
 """Callbacks: what acts on a `fit` from outside, at the ends of epochs.
 
 A callback is any object with some of the methods `on_fit_begin(run)`, `on_epoch_end(run)` and
-`on_fit_end(run)`; True from one of the first two stops. `run` is a `pynn.Run`.
+`on_fit_end(run)`; True from one of the first two stops, and any answer but
+True, False and None is a TypeError. `run` is a `pynn.Run`.
 """
 
 from __future__ import annotations

@@ -142,6 +142,7 @@ class Dense(Layer):
         self._init = _core.known("init", init, _core.INITS)
         self._seed = None if seed is None else _core.seed(seed)
         self._offset = 0
+        self._assigned = False
 
     @property
     def inputs(self) -> int:
@@ -171,6 +172,7 @@ class Dense(Layer):
     @weight.setter
     def weight(self, value: ArrayLike) -> None:
         self.weight[:] = _core.floats("weight", value, (self.inputs, self.outputs))
+        self._assigned = True
 
     @property
     def bias(self) -> Floats:
@@ -180,6 +182,7 @@ class Dense(Layer):
     @bias.setter
     def bias(self, value: ArrayLike) -> None:
         self.bias[:] = _core.floats("bias", value, (self.outputs,))
+        self._assigned = True
 
     @property
     def dweight(self) -> Floats:
@@ -218,6 +221,7 @@ class Dense(Layer):
         store = Store((self.inputs + 1) * self.outputs, 0)
         store.params[:] = _core.floats("params", more, store.params.shape)
         self._store = store
+        self._assigned = True
 
     def _more(self) -> Floats | None:
         """The values as a flat copy; None if they are not drawn yet."""
@@ -227,11 +231,11 @@ class Dense(Layer):
         return flat
 
     def _given(self) -> Floats | None:
-        """The values that a net must keep: those of a seed, or that someone has set."""
+        """The values that a net must keep: those of a seed, of a copy, or that someone has set."""
         flat = self._more()
-        if flat is None or self.seed is not None:
+        if flat is None or self.seed is not None or self._assigned:
             return flat
-        drawn = Store(len(flat), 0)
+        drawn = Store(len(flat), 0)  # they may have been changed through a view
         self._draw(drawn)
         return None if np.array_equal(flat, drawn.params) else flat
 

@@ -35,9 +35,9 @@ STATE_FORMAT = 1
 class Sequential:
     """A net of layers, each of which takes what the one before it gives.
 
-    It adopts the layers: values that a Dense already has are copied into the flat array, the rest is drawn. A
-    layer belongs to one net, once. A Sequential is itself a layer (`forward`, `backward`), but not of another
-    Sequential.
+    It adopts the layers: values that a Dense has from its seed or that were set are copied into the flat
+    array, the rest is drawn. A layer belongs to one net, once. A Sequential is itself a layer (`forward`,
+    `backward`), but not of another Sequential.
 
     Shapes: B or n rows, I inputs, O outputs. Arrays are float32, used in place where they are C-contiguous or
     have contiguous rows; other real dtypes and strides are converted once. Nothing broadcasts. NaN, infinity,

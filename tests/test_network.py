@@ -93,6 +93,20 @@ def test_dense_neighbours_warn():
         assert caught[0].filename == __file__
 
 
+def test_folded_keeps_assigned_values():
+    """Values that were set are kept when layers are copied, even those that the layer would have drawn."""
+    with pytest.warns(UserWarning, match="one linear map"):
+        net = pynn.Sequential(
+            pynn.Dense(2, 8), pynn.Identity(), pynn.Dense(8, 8), pynn.ReLU(), pynn.Dense(8, 1)
+        )
+    net.layers[0].weight = pynn.Dense(2, 8).weight
+    x = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
+    np.testing.assert_allclose(net.folded().predict(x), net.predict(x), rtol=1e-4, atol=1e-5)
+    plain = pynn.Sequential(pynn.Dense(2, 8), pynn.ReLU(), pynn.Dense(8, 1))
+    plain.layers[0].weight = pynn.Dense(2, 8).weight
+    np.testing.assert_array_equal(plain.folded().predict(x), plain.predict(x))
+
+
 @pytest.mark.parametrize("between", [0, 1])
 def test_folded(between):
     """The folded net is the same function within 1e-5, smaller, of its own memory, without a warning."""
