@@ -51,6 +51,9 @@ int pynni_within(double x, double least, double most);
 /* PYNN_OK, or what is wrong with a net that pynn_net_init has not made. */
 pynn_status pynni_check_net(const pynn_net *net);
 
+/* Floats in bytes, or PYNN_TOO_LARGE. */
+pynn_status pynni_bytes(size_t *bytes, size_t floats);
+
 /* PYNN_OK, or why `floats` floats cannot be had from the workspace. */
 pynn_status pynni_check_workspace(const void *workspace, size_t workspace_bytes, size_t floats);
 

@@ -36,7 +36,7 @@ int pynni_within(double x, double least, double most)
 }
 
 /* Half the address space, so that differences of pointers and byte counts fit too. */
-static pynn_status bytes_of(size_t *bytes, size_t floats)
+pynn_status pynni_bytes(size_t *bytes, size_t floats)
 {
     if (floats > SIZE_MAX / 2 / sizeof(float)) return PYNN_TOO_LARGE;
     *bytes = floats * sizeof(float);
@@ -46,7 +46,7 @@ static pynn_status bytes_of(size_t *bytes, size_t floats)
 pynn_status pynni_check_workspace(const void *workspace, size_t workspace_bytes, size_t floats)
 {
     size_t bytes = 0;
-    PYNNI_TRY(bytes_of(&bytes, floats));
+    PYNNI_TRY(pynni_bytes(&bytes, floats));
     if (bytes == 0) return PYNN_OK;
     if (workspace == NULL) return PYNN_NULL_POINTER;
     if (workspace_bytes < bytes || (uintptr_t)workspace % PYNN_WORKSPACE_ALIGNMENT != 0) return PYNN_BAD_WORKSPACE;
@@ -57,7 +57,7 @@ pynn_status pynni_check_rows(size_t rows, size_t width, size_t stride)
 {
     size_t bytes = 0;
     if (stride < width) return PYNN_BAD_SIZE;
-    return bytes_of(&bytes, pynni_mul(rows, stride));
+    return pynni_bytes(&bytes, pynni_mul(rows, stride));
 }
 
 static int is_activation(int32_t kind) { return kind >= PYNN_IDENTITY && kind <= PYNN_SILU; }
@@ -92,7 +92,7 @@ pynn_status pynn_net_init(pynn_net *net, const pynn_layer *layers, size_t layer_
         made.param_count = pynni_add(made.param_count, pynni_mul(pynni_add(layer->inputs, 1), layer->outputs));
     }
     if (made.inputs == 0) return PYNN_BAD_SIZE;
-    PYNNI_TRY(bytes_of(&bytes, made.param_count));
+    PYNNI_TRY(pynni_bytes(&bytes, made.param_count));
     *net = made;
     return PYNN_OK;
 }
@@ -282,7 +282,7 @@ pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net, size_t worker
     if (bytes == NULL) return PYNN_NULL_POINTER;
     PYNNI_TRY(pynni_check_net(net));
     if (workers == 0) return PYNN_BAD_SIZE;
-    return bytes_of(bytes, pynni_mul(workers, pynni_floats_predict(net)));
+    return pynni_bytes(bytes, pynni_mul(workers, pynni_floats_predict(net)));
 }
 
 pynn_status pynn_pass_bytes(size_t *bytes, const pynn_net *net, size_t rows)
@@ -291,23 +291,12 @@ pynn_status pynn_pass_bytes(size_t *bytes, const pynn_net *net, size_t rows)
     if (bytes == NULL) return PYNN_NULL_POINTER;
     PYNNI_TRY(pynni_check_net(net));
     if (rows == 0) return PYNN_BAD_SIZE;
-    return bytes_of(bytes, pynni_map_pass(&map, NULL, net, rows, 1));
-}
-
-pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_optimizer *optimizer, size_t batch,
-                             size_t workers)
-{
-    pynni_map map;
-    if (bytes == NULL || optimizer == NULL) return PYNN_NULL_POINTER;
-    PYNNI_TRY(pynni_check_net(net));
-    PYNNI_TRY(pynni_optimizer_check(optimizer));
-    if (batch == 0 || workers == 0) return PYNN_BAD_SIZE;
-    return bytes_of(bytes, pynni_map_train(&map, NULL, net, batch, workers, pynni_clips(optimizer)));
+    return pynni_bytes(bytes, pynni_map_pass(&map, NULL, net, rows, 1));
 }
 
 pynn_status pynn_dense_backward_bytes(size_t *bytes, size_t inputs, size_t outputs)
 {
     if (bytes == NULL) return PYNN_NULL_POINTER;
     if (inputs == 0 || outputs == 0) return PYNN_BAD_SIZE;
-    return bytes_of(bytes, pynni_packed(outputs, inputs));
+    return pynni_bytes(bytes, pynni_packed(outputs, inputs));
 }

@@ -3,6 +3,17 @@
 
 #include <string.h>
 
+pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_optimizer *optimizer, size_t batch,
+                             size_t workers)
+{
+    pynni_map map;
+    if (bytes == NULL || optimizer == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
+    PYNNI_TRY(pynni_optimizer_check(optimizer));
+    if (batch == 0 || workers == 0) return PYNN_BAD_SIZE;
+    return pynni_bytes(bytes, pynni_map_train(&map, NULL, net, batch, workers, pynni_clips(optimizer)));
+}
+
 /* Rows first .. first + rows of a batch, side by side. */
 static void gather(float *gathered, const pynni_batch *batch, size_t inputs, size_t first, size_t rows)
 {
