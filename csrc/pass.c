@@ -329,7 +329,7 @@ static void predict_share(void *argument, size_t worker)
     const pynni_pass *pass = job->pass;
     const pynn_net *net = pass->net;
     const size_t block = pynni_row_block(net), half = pynni_pad(block * net->widest);
-    float *out = pass->map.own + worker * pass->map.own_floats;
+    float *out = own_of(pass, worker);
     size_t from, to;
     pynni_share(&from, &to, pass->rows, worker, pynni_workers(pass->executor));
     for (size_t first = from; first < to; first += block) {
