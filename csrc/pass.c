@@ -62,9 +62,10 @@ static void forward(const pynni_pass *pass, const pynni_node *node, float *out, 
     float *s = score != NULL && pynni_keeps_score(node->activation) ? score : out;
     if (node->kind == PYNN_DENSE) {
         kernels->gemm(&(pynni_gemm){.c = s, .a = in, .b = w, .scratch = pynni_is_wide(node->outputs) ? block : NULL,
-                                    .start = w + node->inputs * node->outputs, .c_stride = node->outputs,
-                                    .a_row = in_stride, .a_k = 1, .b_stride = node->outputs, .m = rows,
-                                    .n = node->outputs, .k = node->inputs,
+                                    .start = w + node->inputs * node->outputs, .relu = NULL,
+                                    .c_stride = node->outputs, .a_row = in_stride, .a_k = 1,
+                                    .b_stride = node->outputs, .b_panel = 0, .m = rows, .n = node->outputs,
+                                    .k = node->inputs,
                                     .finish = fused ? PYNNI_FINISH_RELU : PYNNI_FINISH_PLAIN});
         if (!fused && node->activation != PYNN_IDENTITY)
             kernels->forward[slot(node->activation)](out, s, rows * node->outputs, (float)node->value);
@@ -356,7 +357,8 @@ pynn_status pynn_predict(float *y, const pynn_net *net, const float *params, con
     pynni_call call;
     PYNNI_TRY(check_pass(net, params, x, x_stride, y, rows, end));
     PYNNI_TRY(pynni_check_executor(executor));
-    pass.map = (pynni_map){.own = workspace, .own_floats = pynni_floats_predict(net)};
+    pass.map.own = workspace;
+    pass.map.own_floats = pynni_floats_predict(net);
     PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes,
                                     pynni_mul(pynni_workers(executor), pass.map.own_floats)));
     pass.layers = pynni_layers_until(net, end);

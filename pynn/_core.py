@@ -30,7 +30,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Array = TypeVar("Array", bound=NDArray[Any])
     Shape = tuple[int | None, ...]
@@ -164,6 +164,7 @@ def known(what: str, name: object, names: Iterable[str]) -> str:
 
 # ---- the gate: arrays -------------------------------------------------------------------------------------
 
+_ndarray = np.ndarray
 _FLOAT32 = np.dtype(np.float32)
 _INT32 = np.dtype(np.int32)
 
@@ -198,24 +199,25 @@ def array(name: str, value: object) -> NDArray[Any]:
     return found
 
 
-_FEW = 4096
-
-
-def ready(a: NDArray[Any]) -> bool:
-    """Whether an array is quickly seen to be what C takes; False says nothing."""
-    return (
-        a.dtype is _FLOAT32
-        and 0 < a.size <= _FEW
-        and a.flags.carray
-        and b"\0" not in np.isfinite(a).tobytes()
-    )
+def _is_finite(a: Floats) -> bool:
+    """Whether all of an array is finite; its rows may lie apart."""
+    if a.flags.carray:
+        return bool(lib.all_finite(_in(a), a.size))
+    return bool(np.isfinite(a).all())
 
 
 def rows(name: str, value: object, width: int) -> Floats:
-    """`value` as finite float32 (n, width) with dense rows; fast for few that need no conversion."""
-    if type(value) is np.ndarray:
+    """`value` as finite float32 (n, width) with dense rows; fast where it needs no conversion."""
+    if type(value) is _ndarray:
         a = value[...]
-        if a.ndim == 2 and a.shape[1] == width and ready(a):
+        if (
+            a.dtype is _FLOAT32
+            and a.ndim == 2
+            and a.shape[1] == width
+            and a.flags.carray
+            and a.size
+            and lib.all_finite(_in(a), a.size)
+        ):
             return a
     return floats(name, value, (None, width), strided=True)
 
@@ -250,8 +252,8 @@ def floats(
     else:
         with np.errstate(all="ignore"):
             a = np.array(given, dtype=_FLOAT32, order="C", copy=True)
-    fine = np.isfinite(a)
-    if not fine.all():
+    if not _is_finite(a):
+        fine = np.isfinite(a)
         found = given[np.unravel_index(np.argmin(fine), a.shape)]
         reason = "is beyond float32" if np.isfinite(found) else "is not finite"
         raise PynnValueError(f"{name} holds {found} at {_place(~fine, axis)}, which {reason}")
@@ -665,25 +667,63 @@ def predict(
         plan.give_back(workspace)
 
 
-class Predict:
-    """A pynn_predict on memory of its own: `run()` computes y from x, `of(row)` a new array from another."""
+class Bound:
+    """A pynn_predict of the outputs for up to `rows` rows on memory of its own, with as little around the
+    call as Python allows. For one thread at a time.
+    """
 
-    __slots__ = ("_after", "_alive", "_before", "run", "x", "y")
+    __slots__ = ("_alive", "_c", "_views", "x", "y")
 
-    def __init__(self, plan: Plan, params: Floats, batch: int) -> None:
-        self.x, self.y = empty(batch, plan.inputs), empty(batch, plan.outputs)
+    def __init__(self, plan: Plan, params: Any, rows: int) -> None:
+        self.x, self.y = empty(rows, plan.inputs), empty(rows, plan.outputs)
         self.x[:] = 0
         self.y[:] = 0
         workspace = Workspace(plan.predict_bytes())
-        self._alive = plan, workspace
-        self._before = plan.net, _in(params)
-        self._after = plan.inputs, batch, OUTPUTS, ffi.NULL, workspace.start, workspace.bytes
-        self.run = partial(lib.pynn_predict, pointer(self.y), *self._before, pointer(self.x), *self._after)
+        self._c = ffi.new(
+            "bound *",
+            {
+                "y": pointer(self.y),
+                "net": plan.net,
+                "params": params,
+                "x": pointer(self.x),
+                "workspace": workspace.start,
+                "workspace_bytes": workspace.bytes,
+            },
+        )
+        self._alive = plan, params, workspace
+        self._views: dict[tuple[int, ...], tuple[Floats, Floats, Callable[[], int]]] = {}
 
-    def of(self, row: Floats, y: Floats) -> None:
-        status = lib.pynn_predict(pointer(y), *self._before, _in(row), *self._after)
+    def run(self) -> Callable[[], int]:
+        """A function that computes `y` from `x` and gives a status; nothing is checked."""
+        return partial(lib.bound_predict, self._c, len(self.x))
+
+    def answer(self, x: object) -> Floats | None:
+        """A new array for an x that is quickly seen to be finite float32 of the right shape, else None."""
+        if type(x) is not _ndarray or x.dtype is not _FLOAT32:
+            return None
+        views = self._views.get(x.shape) or self._view(x.shape)
+        if views is None:
+            return None
+        rows, y, run = views
+        rows[...] = x
+        status = run()
         if status:
-            check(status)
+            check(max(status, 0))  # -1 is not finite
+            return None
+        answer: Floats = y.copy()
+        return answer
+
+    def _view(self, shape: tuple[int, ...]) -> tuple[Floats, Floats, Callable[[], int]] | None:
+        """The first rows of x and y for an argument of that shape, and what computes one from the other."""
+        most, width = self.x.shape
+        alone = shape == (width,) and most == 1
+        if not alone and (len(shape) != 2 or shape[1] != width or not 0 < shape[0] <= most):
+            return None
+        n = 1 if alone else shape[0]
+        run = partial(lib.bound_predict_finite, self._c, n)
+        views = (self.x[0], self.y[0], run) if alone else (self.x[:n], self.y[:n], run)
+        self._views[shape] = views
+        return views
 
 
 def forward(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from . import _core
 
 if TYPE_CHECKING:
@@ -31,15 +29,13 @@ class Predictor:
         y: (batch, O).
     """
 
-    __slots__ = ("_bound", "_made_of", "_of", "_run", "_shapes", "_y")
+    __slots__ = ("_bound", "_made_of", "_of_row", "_run", "_shapes", "_y")
 
     def __init__(self, plan: Plan, params: Floats, batch: int) -> None:
-        self._bound = bound = _core.Predict(plan, params, batch)
         self._made_of = plan.specs, params, batch
-        self._run, self._of, self._y = bound.run, bound.of, bound.y
-        self._shapes = {bound.x.shape: bound.y.shape}
-        if batch == 1:
-            self._shapes[plan.inputs,] = (plan.outputs,)
+        self._bound, more = (_core.Bound(plan, _core.pointer(params), batch) for _ in range(2))
+        self._run, self._y, self._of_row = self._bound.run(), self._bound.y, more.answer
+        self._shapes = [(batch, plan.inputs), (plan.inputs,)][: 1 + (batch == 1)]
 
     @property
     def x(self) -> Floats:
@@ -55,11 +51,11 @@ class Predictor:
             if status:
                 _core.check(status)
             return self._y
-        if type(row) is not np.ndarray or (a := row[...]).shape not in self._shapes or not _core.ready(a):
+        y = self._of_row(row)
+        if y is None:
             a = _core.array("row", row)
-            a = _core.floats("row", a, tuple(self._shapes)[-1 if a.ndim == 1 else 0])
-        y = np.empty(self._shapes[a.shape], np.float32)
-        self._of(a, y)
+            y = self._of_row(_core.floats("row", a, self._shapes[-1 if a.ndim == 1 else 0]))
+            assert y is not None
         return y
 
     def __reduce__(self) -> tuple[Callable[..., Predictor], tuple[Any, ...]]:

@@ -414,6 +414,30 @@ def test_random_nets_against_double(problem):
 # ---- predictor --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 585, 586, 1000])
+def test_few_rows_take_a_short_way(n):
+    """predict gives the bits of its rows in any batch, for arrays that it can copy at once and for others."""
+    net, x = every_kind(), normal(1000, 7)
+    expected = net.predict(x)[:n]
+    rows = x[:n].copy()
+    for _ in range(2):
+        assert bits(net.predict(rows)) == bits(expected)
+        assert bits(net.predict(rows.astype("f8"))) == bits(expected)
+        assert bits(net.predict(np.asfortranarray(rows))) == bits(expected)
+        assert bits(net.predict(np.repeat(rows, 2, axis=0)[::2])) == bits(expected)
+        assert bits(net.predict(rows.tolist())) == bits(expected)
+    assert np.array_equal(rows, x[:n])
+    for bad in (np.nan, np.inf, -np.inf):
+        rows[n // 2, 3] = bad
+        with pytest.raises(ValueError, match=rf"x holds {bad} at row {n // 2}, column 3"):
+            net.predict(rows)
+    rows[n // 2, 3] = x[n // 2, 3]
+    net.params *= 2
+    assert bits(net.predict(rows)) == bits(net.predict(x)[:n])
+    with pytest.raises(ValueError, match=r"x must have the shape \(rows, 7\), not \(7,\)"):
+        net.predict(rows[0])
+
+
 def test_predictor_serves_a_snapshot():
     """A predictor gives the bits of predict as of when it was made, whatever the net does since."""
     net, x = every_kind(), normal(8, 7)
