@@ -216,6 +216,7 @@ ORACLE double o_loss(float *losses, float *ds, const float *y, const pynn_target
         total += weight * (double)losses[r];
     }
     if (weight_sum != NULL) *weight_sum = sum;
+    for (size_t i = 0; !(sum > 0.0) && i < rows * n; i++) ds[i] = 0.0f; /* of weights of 0, even where y is infinite */
     return sum > 0.0 ? total / sum : 0.0;
 }
 
