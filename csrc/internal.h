@@ -19,6 +19,8 @@
 #define PYNNI_PANEL 64u       /* packed matrices have their columns rounded up to it */
 #define PYNNI_CHUNK 4096u     /* rule 7: terms of one sum of squares */
 #define PYNNI_WORDS 64u       /* rule 10: random words made at once */
+#define PYNNI_COPY_ROWS 192u  /* rows of a matrix that are copied at once, so many floats apart: */
+#define PYNNI_COPY_STRIDE 272u
 
 /* ---- executor ---------------------------------------------------------- */
 
@@ -98,7 +100,7 @@ size_t pynni_row_block(const pynn_net *net);
 /* Rows of a weight gradient (I, outputs) that stand in the first-level cache between product and update. */
 size_t pynni_strip_rows(size_t inputs, size_t outputs);
 
-/* Floats, of one worker, of the two row blocks that pynn_predict alternates between and of a block of W, packed. */
+/* Floats, of one worker, of the two row blocks that pynn_predict alternates between and of its scratch. */
 size_t pynni_floats_predict(const pynn_net *net);
 
 /* What a pass over a batch needs besides the parameters, each from a cache line of its own. */
@@ -110,7 +112,7 @@ typedef struct pynni_map {
     float *scales;       /* (B) */
     float *own;          /* of every worker, own_floats apart: */
     size_t own_floats;
-    size_t own_block;    /* from here a block of W, packed; before it (row block, widest) */
+    size_t own_scratch;  /* from here PYNNI_SCRATCH, if a layer is wide; before it (row block, widest) */
     size_t own_strip;    /* from here whole rows of a weight gradient */
     float *gathered;     /* (B, I); training */
     float *grads;        /* as the parameters; training with clipping */
@@ -125,6 +127,9 @@ size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, siz
 /* What becomes of a finished sum: nothing; relu; flush (rule 6); flush, then the derivative of a relu. */
 enum { PYNNI_FINISH_PLAIN, PYNNI_FINISH_RELU, PYNNI_FINISH_FLUSH, PYNNI_FINISH_FLUSH_RELU };
 
+/* Floats for a block of b, packed, and one of a. */
+#define PYNNI_SCRATCH (PYNNI_BLOCK * PYNNI_PANEL + PYNNI_COPY_ROWS * PYNNI_COPY_STRIDE)
+
 /*
  * c (m, n) = start + a b by rule 2. Element (i, k) of a is a[i a_row + k a_k]; c has dense columns. b (k, n) is plain,
  * with dense columns, or packed (b_panel > 0): panels of kernels->panel columns, each (k, panel) and b_panel floats long.
@@ -133,7 +138,7 @@ typedef struct pynni_gemm {
     float *c;
     const float *a;
     const float *b;
-    float *scratch;     /* PYNNI_BLOCK x PYNNI_PANEL floats to pack a plain b into on the way, or NULL */
+    float *scratch;     /* PYNNI_SCRATCH floats, m <= PYNNI_COPY_ROWS: a and a plain b are copied on the way; or NULL */
     const float *start; /* (n), or NULL for +0 */
     const float *relu;  /* PYNNI_FINISH_FLUSH_RELU: outputs of that relu, (m, n) with the stride of c */
     size_t c_stride, a_row, a_k;
@@ -221,11 +226,11 @@ void pynni_dropout(const pynni_kernels *kernels, float *y, const float *x, const
 
 /* dw (I, O) rows first .. first + count; x (B, I) with a stride, ds (B, O), packed or not. */
 void pynni_dense_weight_grad(const pynni_kernels *kernels, float *dw, const float *ds, int ds_is_packed, const float *x,
-                             size_t x_stride, size_t rows, size_t outputs, size_t first, size_t count);
+                             size_t x_stride, size_t rows, size_t outputs, size_t first, size_t count, float *scratch);
 
 /* dx (B, I) = ds W^T flushed, from W turned over and packed, times the derivative of a relu whose outputs are given. */
 void pynni_dense_input_grad(const pynni_kernels *kernels, float *dx, const float *ds, const float *turned,
-                            const float *relu, size_t rows, size_t inputs, size_t outputs);
+                            const float *relu, size_t rows, size_t inputs, size_t outputs, float *scratch);
 void pynni_dense_bias_grad(const pynni_kernels *kernels, float *db, const float *ds, size_t rows, size_t outputs);
 
 /* ---- loss -------------------------------------------------------------- */

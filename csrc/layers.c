@@ -30,9 +30,9 @@ pynn_status pynn_dense_forward(float *s, const float *x, size_t x_stride, const 
 }
 
 void pynni_dense_weight_grad(const pynni_kernels *kernels, float *dw, const float *ds, int ds_is_packed, const float *x,
-                             size_t x_stride, size_t rows, size_t outputs, size_t first, size_t count)
+                             size_t x_stride, size_t rows, size_t outputs, size_t first, size_t count, float *scratch)
 {
-    kernels->gemm(&(pynni_gemm){.c = dw, .a = x + first, .b = ds, .c_stride = outputs, .a_row = 1, .a_k = x_stride,
+    kernels->gemm(&(pynni_gemm){.c = dw, .a = x + first, .b = ds, .scratch = scratch, .c_stride = outputs, .a_row = 1, .a_k = x_stride,
                                 .b_stride = ds_is_packed ? kernels->panel : outputs,
                                 .b_panel = ds_is_packed ? rows * kernels->panel : 0, .m = count, .n = outputs,
                                 .k = rows});
@@ -42,13 +42,13 @@ void pynni_dense_weight_grad(const pynni_kernels *kernels, float *dw, const floa
 void pynni_dense_bias_grad(const pynni_kernels *kernels, float *db, const float *ds, size_t rows, size_t outputs)
 {
     static const float one = 1.0f;
-    pynni_dense_weight_grad(kernels, db, ds, 0, &one, 0, rows, outputs, 0, 1);
+    pynni_dense_weight_grad(kernels, db, ds, 0, &one, 0, rows, outputs, 0, 1, NULL);
 }
 
 void pynni_dense_input_grad(const pynni_kernels *kernels, float *dx, const float *ds, const float *turned,
-                            const float *relu, size_t rows, size_t inputs, size_t outputs)
+                            const float *relu, size_t rows, size_t inputs, size_t outputs, float *scratch)
 {
-    kernels->gemm(&(pynni_gemm){.c = dx, .a = ds, .b = turned, .relu = relu, .c_stride = inputs, .a_row = outputs,
+    kernels->gemm(&(pynni_gemm){.c = dx, .a = ds, .b = turned, .scratch = scratch, .relu = relu, .c_stride = inputs, .a_row = outputs,
                                 .a_k = 1, .b_stride = kernels->panel, .b_panel = outputs * kernels->panel, .m = rows,
                                 .n = inputs, .k = outputs,
                                 .finish = relu != NULL ? PYNNI_FINISH_FLUSH_RELU : PYNNI_FINISH_FLUSH});
@@ -66,13 +66,13 @@ pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds
     PYNNI_TRY(pynni_enter(&call));
     if (dx != NULL && rows > 0) {
         call.kernels->pack_turned(workspace, w, outputs, inputs);
-        pynni_dense_input_grad(call.kernels, dx, ds, workspace, NULL, rows, inputs, outputs);
+        pynni_dense_input_grad(call.kernels, dx, ds, workspace, NULL, rows, inputs, outputs, NULL);
     }
     if (rows == 0) { /* sums over no rows, and ds and x may be NULL */
         if (dw != NULL) memset(dw, 0, inputs * outputs * sizeof *dw);
         if (db != NULL) memset(db, 0, outputs * sizeof *db);
     } else {
-        if (dw != NULL) pynni_dense_weight_grad(call.kernels, dw, ds, 0, x, x_stride, rows, outputs, 0, inputs);
+        if (dw != NULL) pynni_dense_weight_grad(call.kernels, dw, ds, 0, x, x_stride, rows, outputs, 0, inputs, NULL);
         if (db != NULL) pynni_dense_bias_grad(call.kernels, db, ds, rows, outputs);
     }
     pynni_leave(&call);

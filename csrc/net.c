@@ -7,7 +7,7 @@ enum {
     FLOATS_PER_LINE = PYNN_WORKSPACE_ALIGNMENT / sizeof(float),
     ROW_BLOCK_FLOATS = 16384, /* of the widest layer: 64 KiB, a small part of a second-level cache */
     ROW_BLOCK_LEAST = 128,    /* enough to hide the reading of the weights */
-    ROW_BLOCK_MOST = 192,
+    ROW_BLOCK_MOST = PYNNI_COPY_ROWS,
     WIDE_LEAST = 192,         /* columns: from here on the strides of a plain matrix hurt */
     STRIP_FLOATS = 2048,      /* of a weight gradient between product and update: a quarter of a first-level cache */
     STRIP_ROWS_LEAST = 24     /* fewer rows would read the other factor of the product too often */
@@ -227,11 +227,11 @@ size_t pynni_row_block(const pynn_net *net)
     return rows < ROW_BLOCK_LEAST ? ROW_BLOCK_LEAST : rows > ROW_BLOCK_MOST ? ROW_BLOCK_MOST : rows;
 }
 
-static size_t block_of(const pynn_net *net) { return pynni_is_wide(net->widest) ? PYNNI_BLOCK * PYNNI_PANEL : 0; }
+static size_t scratch_of(const pynn_net *net) { return pynni_is_wide(net->widest) ? PYNNI_SCRATCH : 0; }
 
 size_t pynni_floats_predict(const pynn_net *net)
 {
-    return pynni_add(pynni_mul(2, pynni_pad(pynni_mul(pynni_row_block(net), net->widest))), block_of(net));
+    return pynni_add(pynni_mul(2, pynni_pad(pynni_mul(pynni_row_block(net), net->widest))), scratch_of(net));
 }
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -256,8 +256,8 @@ size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size
         if (node.kind == PYNN_DENSE)
             strip = larger(strip, pynni_mul(pynni_strip_rows(node.inputs, node.outputs), node.outputs));
     }
-    map->own_block = pynni_pad(pynni_mul(rows < block ? rows : block, net->widest));
-    map->own_strip = pynni_add(map->own_block, block_of(net));
+    map->own_scratch = pynni_pad(pynni_mul(rows < block ? rows : block, net->widest));
+    map->own_strip = pynni_add(map->own_scratch, scratch_of(net));
     map->own_floats = pynni_add(map->own_strip, pynni_pad(strip));
     map->kept = take(workspace, &used, kept);
     map->packed = take(workspace, &used, packed);

@@ -29,6 +29,12 @@ static float *gradient_of(const pynni_pass *pass, const pynni_node *node, size_t
 /* A worker's own memory. */
 static float *own_of(const pynni_pass *pass, size_t worker) { return pass->map.own + worker * pass->map.own_floats; }
 
+/* For a product of so many columns. */
+static float *scratch_of(const pynni_pass *pass, size_t worker, size_t columns)
+{
+    return pynni_is_wide(columns) ? own_of(pass, worker) + pass->map.own_scratch : NULL;
+}
+
 static pynn_mask mask_of(const pynni_pass *pass, const pynni_node *node)
 {
     pynn_mask mask = *pass->mask;
@@ -51,17 +57,17 @@ static void copy_rows(const pynni_kernels *kernels, float *out, const float *in,
     for (size_t r = 0; r < rows; r++) kernels->forward[slot(PYNN_IDENTITY)](out + r * width, in + r * in_stride, width, 0.0f);
 }
 
-/* One node forward: out (rows, outputs) from in (rows, inputs); block is scratch for a block of W. A score that the way back needs goes to `score`; NULL:
+/* One node forward: out (rows, outputs) from in (rows, inputs). A score that the way back needs goes to `score`; NULL:
  * there is no way back. */
-static void forward(const pynni_pass *pass, const pynni_node *node, float *out, float *score, const float *in,
-                    size_t in_stride, float *block, size_t first, size_t rows)
+static void forward(const pynni_pass *pass, const pynni_node *node, size_t worker, float *out, float *score,
+                    const float *in, size_t in_stride, size_t first, size_t rows)
 {
     const pynni_kernels *kernels = pass->kernels;
     const float *w = pass->params + node->params;
     const int fused = node->activation == PYNN_RELU;
     float *s = score != NULL && pynni_keeps_score(node->activation) ? score : out;
     if (node->kind == PYNN_DENSE) {
-        kernels->gemm(&(pynni_gemm){.c = s, .a = in, .b = w, .scratch = pynni_is_wide(node->outputs) ? block : NULL,
+        kernels->gemm(&(pynni_gemm){.c = s, .a = in, .b = w, .scratch = scratch_of(pass, worker, node->outputs),
                                     .start = w + node->inputs * node->outputs, .relu = NULL,
                                     .c_stride = node->outputs, .a_row = in_stride, .a_k = 1,
                                     .b_stride = node->outputs, .b_panel = 0, .m = rows, .n = node->outputs,
@@ -88,14 +94,13 @@ static void forward(const pynni_pass *pass, const pynni_node *node, float *out, 
 
 void pynni_pass_forward(const pynni_pass *pass, size_t worker, size_t first, size_t rows)
 {
-    float *block = own_of(pass, worker) + pass->map.own_block;
     const float *in = pass->x + first * pass->x_stride;
     size_t in_stride = pass->x_stride;
     pynni_node node;
     for (int more = pynni_node_first(&node, pass->net, pass->layers, pass->rows); more;
          more = pynni_node_next(&node, pass->net, pass->layers, pass->rows)) {
         float *out = rows_of(pass, &node, first);
-        forward(pass, &node, out, gradient_of(pass, &node, first), in, in_stride, block, first, rows);
+        forward(pass, &node, worker, out, gradient_of(pass, &node, first), in, in_stride, first, rows);
         in = out;
         in_stride = node.outputs;
     }
@@ -130,11 +135,11 @@ static void backward(const pynni_pass *pass, const pynni_node *node, const float
 }
 
 /* dx (rows, I) = ds W^T of a dense node, times the derivative of the relu whose outputs are given, if any. */
-static void input_grad(const pynni_pass *pass, const pynni_node *node, float *dx, const float *relu, size_t first,
-                       size_t rows)
+static void input_grad(const pynni_pass *pass, const pynni_node *node, size_t worker, float *dx, const float *relu,
+                       size_t first, size_t rows)
 {
     pynni_dense_input_grad(pass->kernels, dx, gradient_of(pass, node, first), pass->map.copies + node->copy, relu, rows,
-                           node->inputs, node->outputs);
+                           node->inputs, node->outputs, scratch_of(pass, worker, node->inputs));
 }
 
 /* Where the gradient of a node's rows may be put until it is taken through the activation: in the place where it will
@@ -151,10 +156,10 @@ static const float *back_to(const pynni_pass *pass, const pynni_node *before, co
     float *drows = incoming(pass, before, worker, first);
     if (node->kind != PYNN_DENSE) return gradient_of(pass, node, first);
     if (before->activation != PYNN_RELU) {
-        input_grad(pass, node, drows, NULL, first, rows);
+        input_grad(pass, node, worker, drows, NULL, first, rows);
         return drows;
     }
-    input_grad(pass, node, drows, rows_of(pass, before, first), first, rows);
+    input_grad(pass, node, worker, drows, rows_of(pass, before, first), first, rows);
     return NULL;
 }
 
@@ -181,7 +186,7 @@ void pynni_pass_backward(const pynni_pass *pass, size_t worker, float *dx, const
         node = before;
     }
     if (node.kind == PYNN_DENSE) {
-        input_grad(pass, &node, dx, NULL, first, rows);
+        input_grad(pass, &node, worker, dx, NULL, first, rows);
     } else {
         copy_rows(pass->kernels, dx, gradient_of(pass, &node, first), node.inputs, rows, node.inputs);
     }
@@ -244,19 +249,19 @@ static size_t strip_rows(const pynni_pass *pass, const pynni_node *node)
 
 /* The strip of rows first .. first + count of a weight gradient, or of the bias gradient where first is node->inputs.
  * Gives 0 if a new parameter is not finite. */
-static int learn_strip(const learning *job, const pynni_node *node, const float *in, size_t in_stride, float *strip,
+static int learn_strip(const learning *job, const pynni_node *node, size_t worker, const float *in, size_t in_stride,
                        size_t first, size_t count)
 {
     const pynni_pass *pass = job->pass;
     const size_t offset = node->params + first * node->outputs;
     const float *ds = gradient_of(pass, node, 0);
     const int packed = pynni_is_wide(node->outputs), is_bias = first == node->inputs;
-    float *dw = job->grads != NULL ? job->grads + offset : strip;
+    float *dw = job->grads != NULL ? job->grads + offset : own_of(pass, worker) + pass->map.own_strip;
     if (is_bias) {
         pynni_dense_bias_grad(pass->kernels, dw, ds, pass->rows, node->outputs);
     } else {
         pynni_dense_weight_grad(pass->kernels, dw, packed ? pass->map.packed + node->packed : ds, packed, in, in_stride,
-                                pass->rows, node->outputs, first, count);
+                                pass->rows, node->outputs, first, count, scratch_of(pass, worker, node->outputs));
     }
     return job->step == NULL || pynni_step_apply(job->step, dw, offset, count * node->outputs, is_bias);
 }
@@ -266,7 +271,6 @@ static void learn_share(void *argument, size_t worker)
     const learning *job = argument;
     const pynni_pass *pass = job->pass;
     const float *in = pass->x;
-    float *strip = own_of(pass, worker) + pass->map.own_strip;
     size_t in_stride = pass->x_stride, spoilt = pass->net->layer_count, from, to;
     pynni_node node;
     pynni_share(&from, &to, pass->net->param_count, worker, pynni_workers(pass->executor));
@@ -279,7 +283,7 @@ static void learn_share(void *argument, size_t worker)
                 const size_t offset = node.params + first * node.outputs, rest = node.inputs - first;
                 count = rest == 0 ? 1 : rest < tall ? rest : tall;
                 if (offset >= from && offset < to)
-                    finite &= learn_strip(job, &node, in, in_stride, strip, first, count);
+                    finite &= learn_strip(job, &node, worker, in, in_stride, first, count);
             }
             if (!finite && spoilt == pass->net->layer_count) spoilt = node.begin;
         }
@@ -341,7 +345,7 @@ static void predict_share(void *argument, size_t worker)
         for (int more = pynni_node_first(&node, net, pass->layers, count); more;
              more = pynni_node_next(&node, net, pass->layers, count)) {
             float *next = node.end == pass->layers ? job->y + first * net->outputs : out + turn++ % 2 * half;
-            forward(pass, &node, next, NULL, in, in_stride, out + 2 * half, first, count);
+            forward(pass, &node, worker, next, NULL, in, in_stride, first, count);
             in = next;
             in_stride = node.outputs;
         }
@@ -359,6 +363,7 @@ pynn_status pynn_predict(float *y, const pynn_net *net, const float *params, con
     PYNNI_TRY(pynni_check_executor(executor));
     pass.map.own = workspace;
     pass.map.own_floats = pynni_floats_predict(net);
+    pass.map.own_scratch = 2 * pynni_pad(pynni_row_block(net) * net->widest);
     PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes,
                                     pynni_mul(pynni_workers(executor), pass.map.own_floats)));
     pass.layers = pynni_layers_until(net, end);
