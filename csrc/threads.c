@@ -57,10 +57,12 @@ pynn_status pynn_threads_advise(size_t *workers, const pynn_net *net, size_t bat
 
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 /* Each on a cache line of its own. */
 typedef struct worker {
-    _Alignas(64) uint32_t done; /* the last turn that it has finished */
+    _Alignas(64) uint32_t taken; /* the last turn in which somebody has begun its task: itself, or the caller */
+    uint32_t done;               /* the last turn in which it has finished it itself */
     uint32_t started;
     size_t number;
     struct pool *pool;
@@ -74,6 +76,7 @@ typedef struct pool {
     void (*task)(void *argument, size_t worker);
     void *argument;
     size_t workers;
+    uint32_t rest, resting; /* turns that the caller works alone after the next one in vain, and now */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     worker helper[]; /* workers - 1 of them; worker 0 is the caller */
@@ -81,8 +84,10 @@ typedef struct pool {
 
 enum {
     SPINS = 4000,        /* of a helper before it sleeps: some 50 microseconds */
-    SPINS_TO_YIELD = 200 /* of the caller before it lets others run: a helper may have no core of its own */
+    SPINS_TO_YIELD = 200, /* of the caller before it lets others run: a helper may have no core of its own */
+    MOST_REST = 1024
 };
+#define SECONDS_TO_FORGIVE 1e-6
 
 static void pause_briefly(void)
 {
@@ -109,6 +114,14 @@ static uint32_t await_turn(pool *p, uint32_t seen)
     return turn;
 }
 
+/* Whether a worker's task of that turn was still to be had. A turn does not end before all its tasks are taken and done,
+ * so that whoever comes too late for one leaves the next alone. */
+static int take(worker *w, uint32_t turn)
+{
+    uint32_t last = turn - 1;
+    return __atomic_compare_exchange_n(&w->taken, &last, turn, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 static void *help(void *argument)
 {
     worker *self = argument;
@@ -116,7 +129,8 @@ static void *help(void *argument)
     uint32_t turn = 0;
     for (;;) {
         turn = await_turn(p, turn);
-        if (p->stops) return NULL;
+        if (__atomic_load_n(&p->stops, __ATOMIC_ACQUIRE)) return NULL;
+        if (!take(self, turn)) continue;
         p->task(p->argument, self->number);
         __atomic_store_n(&self->done, turn, __ATOMIC_RELEASE);
     }
@@ -134,19 +148,58 @@ static uint32_t begin_turn(pool *p)
     return turn;
 }
 
-static void run(void *context, void (*task)(void *argument, size_t worker), void *argument)
+static double seconds(void)
 {
-    pool *p = context;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* One turn with the helpers. What they have not begun when the caller is done with its own task, it does too. Tells
+ * whether the caller alone would have been as fast. */
+static int turn_in_vain(pool *p, void (*task)(void *argument, size_t worker), void *argument)
+{
+    const double start = seconds();
+    size_t done = 1;
+    double begun, ended, each;
     uint32_t turn;
     p->task = task;
     p->argument = argument;
     turn = begin_turn(p);
+    begun = seconds();
     task(argument, 0);
+    for (size_t i = 0; i + 1 < p->workers; i++) {
+        if (!take(&p->helper[i], turn)) continue;
+        task(argument, i + 1);
+        __atomic_store_n(&p->helper[i].done, turn, __ATOMIC_RELAXED);
+        done++;
+    }
+    ended = seconds();
     for (size_t i = 0; i + 1 < p->workers; i++) {
         for (int spins = 0; __atomic_load_n(&p->helper[i].done, __ATOMIC_ACQUIRE) != turn; spins++) {
             if (spins < SPINS_TO_YIELD) pause_briefly();
             else sched_yield();
         }
+    }
+    each = (ended - begun) / (double)done;
+    return begun - start + seconds() - ended > each * (double)(p->workers - done) + SECONDS_TO_FORGIVE;
+}
+
+/*
+ * Helpers can be slower than no helpers: other programs may have their cores, and to wake them takes time. So after a
+ * turn in vain the caller works alone for a turn, after another for two, four, ...; results are the same.
+ */
+static void run(void *context, void (*task)(void *argument, size_t worker), void *argument)
+{
+    pool *p = context;
+    if (p->resting > 0) {
+        p->resting--;
+        for (size_t i = 0; i < p->workers; i++) task(argument, i);
+    } else if (turn_in_vain(p, task, argument)) {
+        p->rest = p->rest == 0 ? 1 : p->rest < MOST_REST ? 2 * p->rest : MOST_REST;
+        p->resting = p->rest;
+    } else {
+        p->rest /= 2;
     }
 }
 
@@ -166,7 +219,7 @@ pynn_status pynn_threads_bytes(size_t *bytes, size_t workers)
 
 static void stop(pool *p)
 {
-    p->stops = 1;
+    __atomic_store_n(&p->stops, 1, __ATOMIC_RELEASE);
     begin_turn(p);
     for (size_t i = 0; i + 1 < p->workers; i++) {
         if (p->helper[i].started) pthread_join(p->helper[i].thread, NULL);
@@ -182,7 +235,7 @@ pynn_status pynn_threads_start(pynn_executor *executor, void *memory, size_t mem
     if (workers == 0) return PYNN_BAD_SIZE;
     if (memory_bytes < bytes_for(workers) || (uintptr_t)memory % PYNN_WORKSPACE_ALIGNMENT != 0)
         return PYNN_BAD_WORKSPACE;
-    p->turn = p->stops = p->sleepers = 0;
+    p->turn = p->stops = p->sleepers = p->rest = p->resting = 0;
     p->workers = workers;
     if (pthread_mutex_init(&p->mutex, NULL) != 0) return PYNN_NO_THREADS;
     if (pthread_cond_init(&p->wake, NULL) != 0) {
