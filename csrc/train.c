@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { GATHER_AHEAD = 1024 }; /* floats that are on their way while others are copied */
+
 pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_optimizer *optimizer, size_t batch,
                              size_t workers)
 {
@@ -14,11 +16,19 @@ pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_opti
     return pynni_bytes(bytes, pynni_map_train(&map, NULL, net, batch, workers, pynni_clips(optimizer)));
 }
 
-/* Rows first .. first + rows of a batch, side by side. */
+/* Rows first .. first + rows of a batch, side by side. They come from anywhere in the data, so some are fetched ahead. */
 static void gather(float *gathered, const pynni_batch *batch, size_t inputs, size_t first, size_t rows)
 {
-    for (size_t r = first; r < first + rows; r++)
+    const size_t end = first + rows, ahead = GATHER_AHEAD / inputs + 1;
+    size_t fetched = first;
+    for (size_t r = first; r < end; r++) {
+        for (; fetched < end && fetched <= r + ahead; fetched++) {
+            const float *row = batch->x + batch->order[fetched] * batch->x_stride;
+            for (size_t i = 0; i < inputs; i += PYNN_WORKSPACE_ALIGNMENT / sizeof(float)) __builtin_prefetch(row + i);
+            if (batch->targets->labels != NULL) __builtin_prefetch(batch->targets->labels + batch->order[fetched]);
+        }
         memcpy(gathered + r * inputs, batch->x + batch->order[r] * batch->x_stride, inputs * sizeof(float));
+    }
 }
 
 /* The first phase: rows forward, loss, and back to the gradient of every score, block by block. */
