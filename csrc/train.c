@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum { GATHER_AHEAD = 1024 }; /* floats that are on their way while others are copied */
+enum {
+    GATHER_AHEAD = 1024, /* floats that are on their way while others are copied */
+    SMALL_BATCH = 4096   /* floats of a batch that is fetched as a whole, during the step before */
+};
 
 pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_optimizer *optimizer, size_t batch,
                              size_t workers)
@@ -16,17 +19,23 @@ pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_opti
     return pynni_bytes(bytes, pynni_map_train(&map, NULL, net, batch, workers, pynni_clips(optimizer)));
 }
 
-/* Rows first .. first + rows of a batch, side by side. They come from anywhere in the data, so some are fetched ahead. */
+/* Rows come from anywhere in the data, so they are fetched ahead of their use. */
+static void fetch(const pynni_batch *batch, size_t inputs, size_t r)
+{
+    const float *row = batch->x + batch->order[r] * batch->x_stride;
+    for (size_t i = 0; i < inputs; i += PYNN_WORKSPACE_ALIGNMENT / sizeof(float)) __builtin_prefetch(row + i);
+    if (batch->targets->labels != NULL) __builtin_prefetch(batch->targets->labels + batch->order[r]);
+}
+
+static int is_small(const pynni_batch *batch, size_t inputs) { return batch->rows * inputs <= SMALL_BATCH; }
+
+/* Rows first .. first + rows of a batch, side by side. */
 static void gather(float *gathered, const pynni_batch *batch, size_t inputs, size_t first, size_t rows)
 {
     const size_t end = first + rows, ahead = GATHER_AHEAD / inputs + 1;
-    size_t fetched = first;
+    size_t fetched = is_small(batch, inputs) ? end : first;
     for (size_t r = first; r < end; r++) {
-        for (; fetched < end && fetched <= r + ahead; fetched++) {
-            const float *row = batch->x + batch->order[fetched] * batch->x_stride;
-            for (size_t i = 0; i < inputs; i += PYNN_WORKSPACE_ALIGNMENT / sizeof(float)) __builtin_prefetch(row + i);
-            if (batch->targets->labels != NULL) __builtin_prefetch(batch->targets->labels + batch->order[fetched]);
-        }
+        for (; fetched < end && fetched <= r + ahead; fetched++) fetch(batch, inputs, fetched);
         memcpy(gathered + r * inputs, batch->x + batch->order[r] * batch->x_stride, inputs * sizeof(float));
     }
 }
@@ -130,6 +139,15 @@ static pynn_status train_step(const pynni_pass *pass, const pynni_batch *batch, 
     return PYNN_OK;
 }
 
+/* Batch number k of the rows of `data`, which are taken `batch` at a time. */
+static pynni_batch batch_at(const pynni_batch *data, size_t batch, size_t k)
+{
+    pynni_batch found = *data;
+    found.order += k * batch;
+    found.rows = data->rows - k * batch < batch ? data->rows - k * batch : batch;
+    return found;
+}
+
 pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, pynn_totals *totals, size_t *where,
                              const pynn_net *net, const pynn_optimizer *optimizer, const float *x, size_t x_stride,
                              const pynn_targets *targets, size_t data_rows, const uint32_t *order, size_t count,
@@ -141,6 +159,7 @@ pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, p
     pynni_call call;
     pynn_mask mask = {.seed = seed};
     pynni_pass pass = {.net = net, .params = params, .mask = &mask, .executor = executor};
+    const pynni_batch data = {.x = x, .x_stride = x_stride, .targets = targets, .order = order, .rows = count};
     if (params == NULL || state == NULL || totals == NULL || optimizer == NULL || x == NULL || order == NULL ||
         learning_rates == NULL)
         return PYNN_NULL_POINTER;
@@ -169,12 +188,14 @@ pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, p
     PYNNI_TRY(pynni_enter(&call));
     pass.kernels = call.kernels;
     for (size_t k = 0; k < steps && status == PYNN_OK; k++) {
-        const size_t from = k * batch;
-        const pynni_batch rows = {.x = x, .x_stride = x_stride, .targets = targets, .order = order + from,
-                                  .rows = count - from < batch ? count - from : batch};
-        pass.rows = rows.rows;
+        const pynni_batch now = batch_at(&data, batch, k);
+        pass.rows = now.rows;
         mask.step = (uint32_t)state->steps;
-        status = train_step(&pass, &rows, params, moments, state, totals, where != NULL ? where : &ignored, optimizer,
+        if (k + 1 < steps) {
+            const pynni_batch next = batch_at(&data, batch, k + 1);
+            for (size_t r = 0; r < next.rows && is_small(&next, net->inputs); r++) fetch(&next, net->inputs, r);
+        }
+        status = train_step(&pass, &now, params, moments, state, totals, where != NULL ? where : &ignored, optimizer,
                             learning_rates[k], loss_kind);
     }
     pynni_leave(&call);
