@@ -25,7 +25,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test lint lib test-c test-python bench asan ubsan exhaustive peers clean \
+.PHONY: help demo test lint lib test-c test-python bench bench-peers asan ubsan exhaustive peers clean \
 	tools test-programs test-plain test-emulated test-emulated-programs asan-c asan-python lint-c lint-python FORCE
 
 help:
@@ -45,8 +45,12 @@ test-c: test-programs test-plain test-emulated ## the tests of the C library
 test-python: $(VENV)/pynn.installed $(VENV)/pytest.installed ## the tests of the Python package
 	$(VENV)/bin/pytest
 
-bench: $(VENV)/pynn.installed $(VENV)/scikit-learn.installed ## time of a training step, beside numpy and scikit-learn
-	@for program in $$(grep -l __main__ bench/*.py); do $(VENV)/bin/python $$program || exit 1; done
+bench: $(VENV)/pynn.installed $(BUILD)/bench/kernels ## time kernels, training steps, prediction and threads; BENCH=--quick for two minutes
+	$(VENV)/bin/python bench/run.py $(BENCH)
+
+bench-peers: $(BUILD)/bench/kernels ## the same beside PyTorch, JAX, scikit-learn and ONNX Runtime; writes docs/benchmarks.md
+	$(MAKE) --no-print-directory VENV=$(PEERS) $(CONTESTANTS:%=$(PEERS)/%.installed)
+	$(PEERS)/bin/python bench/run.py --peers $(BENCH)
 
 asan: asan-c asan-python ## all tests under the sanitizers for addresses and undefined behaviour
 
@@ -178,6 +182,19 @@ test-emulated:
 	@$(call RUN_ALL,$(EMULATED:tests/c/%.c=$(BUILD)/emulated/%))
 
 test-emulated-programs: $(EMULATED:tests/c/%.c=$(BUILD)/emulated/%)
+
+# ---- benchmarks ------------------------------------------------------------
+
+PEERS = $(BUILD)/peers
+CONTESTANTS = pynn torch jax scikit-learn onnxruntime onnx matplotlib
+
+$(BUILD)/bench/vocabulary-%.o: bench/vocabulary.c bench/vocabulary.h $(HEADERS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(flags.$*) -DISA=$* -DPYNNI_VOCABULARY='"kernels/simd_$*.h"' -I csrc -c $< -o $@
+
+$(BUILD)/bench/kernels: bench/kernels.c bench/vocabulary.h tests/c/oracle.h $(VOCABULARIES:%=$(BUILD)/bench/vocabulary-%.o) \
+		$(BUILD)/libpynn.a
+	$(COMPILE) -D'VOCABULARIES(X)=$(foreach isa,$(VOCABULARIES),X($(isa)))' -I csrc -I tests/c $< $(filter %.o %.a,$^) -lm -o $@
 
 # ---- Python ----------------------------------------------------------------
 
