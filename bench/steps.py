@@ -1,75 +1,74 @@
-"""The time of a training step, pynn beside its peers in one run: `python bench/steps.py`.
-
-The contestants take turns, so that all see the same machine; the median of the rounds counts. GFLOP/s are
-those of the products of matrices alone, 2 B I O for each of forward, dW and dX (no dX for the first layer),
-so whatever else a step does lowers them.
-"""
+"""The time of a training step of every contestant, in a process of its own with so many threads; prints JSON."""
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import os
-import sys
-import time
+import json
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # before numpy loads its BLAS
+import timing
+from cases import NETS, OPTIMIZERS, SWEEP_WIDTHS, Case, problem_data, some, sweep_case
+from contestants import TRAINERS, Problem, check_trainers, initial, set_threads
 
-import numpy as np
-from contestants import TRAINERS, one_thread
-
-CASES = [
-    ((4, 16, 16, 2), 32),
-    ((16, 64, 64, 4), 64),
-    ((64, 100, 10), 200),
-    ((784, 128, 10), 128),
-    ((784, 512, 512, 10), 128),
-]
+CASES = {"nets": NETS, "sweep": [sweep_case(width) for width in SWEEP_WIDTHS]}
+CHECKED = NETS[1]
 
 
-def flops(widths: tuple[int, ...], batch: int) -> int:
-    """Floating-point operations of the products of a step."""
-    products = [(3 if layer else 2) * i * o for layer, (i, o) in enumerate(itertools.pairwise(widths))]
-    return 2 * batch * sum(products)
-
-
-def measure(widths: tuple[int, ...], batch: int, optimizer: str, rounds: int) -> dict[str, float]:
-    """Seconds a step of each contestant, the median of the rounds."""
-    steps = int(np.clip(2e9 / flops(widths, batch), 4, 256))
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((steps * batch, widths[0])).astype(np.float32)
-    labels = rng.integers(0, widths[-1], len(x)).astype(np.int32)
-    epochs = {name: make(widths, batch, optimizer, x, labels) for name, make in TRAINERS.items()}
-    times: dict[str, list[float]] = {name: [] for name in epochs}
-    for round_ in range(rounds + 1):
-        for name, epoch in epochs.items():
-            start = time.perf_counter()
+def measure(case: Case, optimizer: str, threads: int | str, names: Sequence[str], rounds: int) -> dict[str, Any]:
+    """A record; what cannot be run is named under "failed", with the reason."""
+    x, labels = problem_data(case, case.steps * case.batch)
+    problem = Problem(initial(case.widths), case.batch, optimizer, x, labels, threads)
+    epochs, failed = {}, {}
+    for name in names:
+        try:
+            epoch = TRAINERS[name](problem).epoch
             epoch()
-            if round_:  # the first warms up
-                times[name].append((time.perf_counter() - start) / steps)
-    return {name: float(np.median(t)) for name, t in times.items()}
+        except Exception as error:  # whatever goes wrong in a peer's compiler, the others are measured
+            failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            timing.progress(f"{name} failed: {failed[name]}")
+        else:
+            epochs[name] = epoch
+    before = timing.peak()
+    measured = timing.rounds(epochs, rounds)
+    seconds = {name: record["seconds"] / case.steps for name, record in measured.items()}
+    timing.progress(f"{case.name}, batch {case.batch}, {optimizer}, threads {threads}: " + ", ".join(
+        f"{name} {timing.duration(s)}" for name, s in seconds.items()
+    ))  # fmt: skip
+    return {
+        "widths": case.widths,
+        "batch": case.batch,
+        "parameters": case.parameters,
+        "flops": case.flops,
+        "optimizer": optimizer,
+        "threads": threads,
+        "peak": (before + timing.peak()) / 2,
+        "seconds": seconds,
+        "cores": {name: record["cores"] for name, record in measured.items()},
+        "failed": failed,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--optimizer", choices=("adam", "sgd"), default="adam")
+    parser.add_argument("--cases", choices=CASES, default="nets")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--auto", action="store_true", help='pynn takes threads="auto"')
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
+    parser.add_argument("--names", nargs="+", choices=TRAINERS, default=["pynn", "numpy"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    one_thread()
     warnings.filterwarnings("ignore")  # of convergence
-    names = list(TRAINERS)
-    peers = [name for name in names if name != "pynn"]
-    head = f"{'net':>22} {'batch':>5} {'GFLOP/s':>8}" + "".join(f"{name + ' us':>12}" for name in names)
-    print(head + "".join(f"{name + '/pynn':>14}" for name in peers))
-    for widths, batch in CASES:
-        seconds = measure(widths, batch, arguments.optimizer, arguments.rounds)
-        speed = flops(widths, batch) / seconds["pynn"] / 1e9
-        line = f"{'-'.join(map(str, widths)):>22} {batch:>5} {speed:>8.1f}"
-        line += "".join(f"{seconds[name] * 1e6:>12.1f}" for name in names)
-        print(line + "".join(f"{seconds[name] / seconds['pynn']:>14.1f}" for name in peers))
-        sys.stdout.flush()
+    set_threads(arguments.threads)
+    records = []
+    for optimizer in arguments.optimizers:
+        check_trainers(arguments.names, CHECKED, optimizer, *problem_data(CHECKED, CHECKED.batch))
+        for case in some(CASES[arguments.cases], arguments.quick):
+            threads = "auto" if arguments.auto else arguments.threads
+            records.append(measure(case, optimizer, threads, arguments.names, arguments.rounds))
+    print(json.dumps(records))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""The time of a prediction of every contestant, in a process of its own with so many threads; prints JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+
+import timing
+from cases import MANY_ROWS, NETS, problem_data, some
+from contestants import PREDICTORS, check_predictions, initial, set_threads
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", nargs="+", type=int, default=[1, MANY_ROWS])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--names", nargs="+", choices=PREDICTORS, default=["pynn predict(x)", "numpy"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")  # torch.jit is deprecated
+    set_threads(arguments.threads)
+    records = []
+    for rows in arguments.rows:
+        for case in some(NETS, arguments.quick):
+            net, (x, _) = initial(case.widths), problem_data(case, rows)
+            # A predictor is for few rows on the calling thread.
+            names = [name for name in arguments.names if rows == 1 or not name.startswith("pynn p(")]
+            calls = {name: PREDICTORS[name](net, x, arguments.threads) for name in names}
+            check_predictions(calls, net, x)
+            measured = timing.rounds(calls, arguments.rounds)
+            seconds = {name: record["seconds"] for name, record in measured.items()}
+            timing.progress(f"{case.name}, {rows} rows, threads {arguments.threads}: " + ", ".join(
+                f"{name} {timing.duration(s)}" for name, s in seconds.items()
+            ))  # fmt: skip
+            records.append(
+                {"widths": case.widths, "rows": rows, "threads": arguments.threads, "seconds": seconds,
+                 "cores": {name: record["cores"] for name, record in measured.items()}}
+            )  # fmt: skip
+    print(json.dumps(records))
+
+
+if __name__ == "__main__":
+    main()

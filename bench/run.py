@@ -1,0 +1,114 @@
+"""`make bench`, and with --peers `make bench-peers`: measures, prints tables, and writes a JSON file under build/.
+
+With --peers also docs/benchmarks.md and its plots; a quick run writes them under build/ instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import costs
+import numpy as np
+import report
+import threads
+import timing
+from contestants import PREDICTORS, TRAINERS
+
+PACKAGES = ("pynn-core", "numpy", "torch", "jax", "jaxlib", "scikit-learn", "onnxruntime")
+
+
+def machine() -> dict[str, Any]:
+    import pynn
+
+    info = Path("/proc/cpuinfo")
+    names = [line.split(": ")[1] for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.exists() else [platform.processor()]  # fmt: skip
+    compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=False).stdout
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "processors": threads.processors(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "instruction_set": pynn.instruction_set(),
+        "compiler": compiler.splitlines()[0] if compiler else "unknown",
+        "blas": np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"],
+        "python": platform.python_version(),
+        "versions": versions,
+        "load": os.getloadavg()[0],
+    }
+
+
+def measure(peers: bool, quick: bool) -> dict[str, Any]:
+    rounds = 3 if quick else 7
+    most = threads.processors()
+    some = ["--quick"] if quick else []
+    trainers = list(TRAINERS) if peers else ["pynn", "numpy"]
+    predictors = list(PREDICTORS) if peers else [n for n in PREDICTORS if n.split()[0] in ("pynn", "numpy")]
+    result: dict[str, Any] = {"peers": peers, "quick": quick, "machine": machine()}
+    result["date"] = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
+    start = time.perf_counter()
+
+    def section(name: str, text: str) -> None:
+        timing.progress(f"\n{name}: {text}, after {time.perf_counter() - start:.0f} s")
+
+    section("kernels", "the oracle and every instruction set")
+    result["kernels"] = timing.kernels("--rounds", str(rounds))
+    result["steps"], result["predictions"], result["sweep"] = [], [], []
+    counts = [1, 2] if peers and most > 1 else [1]
+    for n in counts:
+        options = ["--threads", str(n), "--rounds", str(rounds), *some]
+        section("steps", f"{n} thread(s)")
+        result["steps"] += timing.in_process("steps.py", n, *options, "--names", *trainers)
+        section("predictions", f"{n} thread(s)")
+        rows = ["--rows", "1", "8192"] if n == 1 else ["--rows", "8192"]
+        result["predictions"] += timing.in_process("predictions.py", n, *options, *rows, "--names", *predictors)
+    for n in sorted({1, most} if peers else ()):
+        section("width sweep", f"{n} thread(s)")
+        auto = ["--auto"] if n > 1 else []
+        names = trainers if n == 1 else ["pynn", "torch eager"]
+        options = ["--threads", str(n), "--rounds", str(rounds), *some, *auto, "--optimizers", "adam"]
+        result["sweep"] += timing.in_process("steps.py", n, *options, "--cases", "sweep", "--names", *names)
+    section("threads", f"1 to {most}")
+    result["threads"] = threads.scaling(most, rounds, quick)
+    section("threads", '"auto" against 1')
+    result["auto"] = threads.auto(3 * rounds, quick)
+    result["idle"] = threads.idle(most)
+    section("costs", "a cold process, memory, growth")
+    result["cold"] = costs.cold(["pynn", "scikit-learn", "PyTorch"] if peers else ["pynn"], rounds)
+    result["memory"] = costs.memory()
+    result["growth"] = costs.growth(rounds)
+    result["minutes"] = (time.perf_counter() - start) / 60
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="fewer nets, sizes and rounds")
+    arguments = parser.parse_args()
+    timing.BUILD.mkdir(parents=True, exist_ok=True)
+    result = measure(arguments.peers, arguments.quick)
+    path = timing.BUILD / ("peers.json" if arguments.peers else "bench.json")
+    path.write_text(json.dumps(result, indent=1), "utf-8")
+    report.show(result)
+    print(f"written: {path.relative_to(timing.ROOT)}")
+    if arguments.peers:
+        report.write(result, timing.BUILD if arguments.quick else timing.ROOT / "docs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Threads of pynn: 1 to n, "auto" against 1, and whether they rest after a fit."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from typing import Any
+
+import timing
+from cases import NETS, OPTIMIZERS, Case, problem_data, some, sweep_case
+from contestants import Problem, Trainer, initial, train_pynn
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # widths and batches of the sweep
+
+
+def processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _trainer(case: Case, optimizer: str, threads: int | str, steps: int) -> Trainer:
+    x, labels = problem_data(case, steps * case.batch)
+    return train_pynn(Problem(initial(case.widths), case.batch, optimizer, x, labels, threads))
+
+
+def scaling(most: int, rounds: int, quick: bool) -> list[dict[str, Any]]:
+    """Seconds of a step of every net with 1 to `most` threads, by number."""
+    records = []
+    for optimizer in OPTIMIZERS:
+        for case in some(NETS, quick):
+            epochs = {str(n): _trainer(case, optimizer, n, case.steps).epoch for n in range(1, most + 1)}
+            measured = timing.rounds(epochs, rounds)
+            seconds = {name: record["seconds"] / case.steps for name, record in measured.items()}
+            records.append({"widths": case.widths, "batch": case.batch, "optimizer": optimizer, "seconds": seconds})
+            timing.progress(f"{case.name}, {optimizer}, threads: " + ", ".join(
+                f"{name} {timing.duration(s)}" for name, s in seconds.items()
+            ))  # fmt: skip
+    return records
+
+
+def auto(rounds: int, quick: bool) -> list[dict[str, Any]]:
+    """How much slower a step is with threads="auto" than with 1, over widths and batches.
+
+    Both as the median over the rounds of the ratio to a run with 1 beside it: "auto", and as a measure of the
+    noise another run with 1, "again".
+    """
+    records = []
+    for width in some(SIZES, quick):
+        for batch in some(SIZES, quick):
+            case = sweep_case(width, batch)
+            steps = max(1, min(8192 // batch, int(2e9 / case.flops)))
+            works = {"one": 1, "auto": "auto", "again": 1}
+            epochs = {name: _trainer(case, "adam", threads, steps).epoch for name, threads in works.items()}
+            measured = timing.rounds(epochs, rounds, least=0.005)
+            one = measured["one"]["all"]
+            ratio = {
+                name: statistics.median(a / b for a, b in zip(measured[name]["all"], one, strict=True))
+                for name in ("auto", "again")
+            }
+            records.append({"width": width, "batch": batch, "seconds": measured["one"]["seconds"] / steps, **ratio})
+        timing.progress(f'width {width}, threads "auto"/1: ' + " ".join(
+            f"{record['auto']:.3f}" for record in records if record["width"] == width
+        ))  # fmt: skip
+    return records
+
+
+def idle(most: int) -> float:
+    """Processors in use in the quarter of a second after a fit."""
+    _trainer(NETS[3], "adam", most, 20).epoch()
+    processor, start = time.process_time(), time.perf_counter()
+    time.sleep(0.25)
+    return (time.process_time() - processor) / (time.perf_counter() - start)
