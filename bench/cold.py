@@ -1,5 +1,5 @@
-"""A process from its start: `cold.py LIBRARY data.npz` imports, fits the digits and predicts; `cold.py memory` trains
-and prints the bytes that this took at its peak.
+"""A process from its start: `cold.py LIBRARY data.npz` imports, fits the digits and predicts;
+`cold.py memory` trains and prints the bytes that this took at its peak.
 """
 
 from __future__ import annotations
@@ -7,13 +7,14 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 WIDTHS, BATCH, EPOCHS, RATE = (64, 100, 10), 64, 20, 1e-3
 
 
-def pynn(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def pynn(x: np.ndarray, labels: np.ndarray) -> Any:
     import pynn
 
     first, last = pynn.Dense(*WIDTHS[:2]), pynn.Dense(*WIDTHS[1:])
@@ -22,16 +23,21 @@ def pynn(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return net.predict(x)
 
 
-def sklearn(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def sklearn(x: np.ndarray, labels: np.ndarray) -> Any:
     from sklearn.neural_network import MLPClassifier
 
     net = MLPClassifier(
-        WIDTHS[1:-1], batch_size=BATCH, max_iter=EPOCHS, n_iter_no_change=EPOCHS, alpha=0.0, learning_rate_init=RATE
+        WIDTHS[1:-1],
+        batch_size=BATCH,
+        max_iter=EPOCHS,
+        n_iter_no_change=EPOCHS,
+        alpha=0.0,
+        learning_rate_init=RATE,
     )
     return net.fit(x, labels).predict_proba(x)
 
 
-def torch(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def torch(x: np.ndarray, labels: np.ndarray) -> Any:
     import torch
 
     net = torch.nn.Sequential(torch.nn.Linear(*WIDTHS[:2]), torch.nn.ReLU(), torch.nn.Linear(*WIDTHS[1:]))

@@ -1,12 +1,13 @@
-"""The same training step and the same prediction in pynn and in its peers: float32, ReLU between dense layers, softmax
-with cross-entropy behind.
+"""The same training step and the same prediction in pynn and in its peers: float32, dense layers with ReLU
+between, softmax with cross-entropy behind.
 
-A trainer is a function (Problem) -> Trainer, a predictor a function (Net, x, threads) -> call. Each library is used in
-the way that is fastest in it; the fastest of the ways in which it can be used counts (`LIBRARIES`).
+A trainer is a function (Problem) -> Trainer, a predictor a function (Net, x, threads) -> call. Of the ways to
+use a library, the fastest counts (`LIBRARIES`).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Trainer:
-    """`epoch` trains once over all rows, in shuffled batches; `params` gives W, b, W, b, ... as numpy arrays."""
+    """`epoch` trains once over all rows, in shuffled batches; `params` gives W, b, W, b, ... as arrays."""
 
     epoch: Call
     params: Callable[[], list[np.ndarray]]
@@ -81,10 +82,17 @@ def train_pynn(p: Problem) -> Trainer:
     optimizer = {"adam": pynn.Adam, "sgd": pynn.SGD}[p.optimizer](LEARNING_RATE)
 
     def epoch() -> None:
-        net.fit(p.x, p.labels, batch_size=p.batch, epochs=1, optimizer=optimizer, verbose=0, threads=p.threads)
+        net.fit(
+            p.x, p.labels, batch_size=p.batch, epochs=1, optimizer=optimizer, verbose=0, threads=p.threads
+        )
 
     def params() -> list[np.ndarray]:
-        return [value for layer in net.layers if isinstance(layer, pynn.Dense) for value in (layer.weight, layer.bias)]
+        return [
+            value
+            for layer in net.layers
+            if isinstance(layer, pynn.Dense)
+            for value in (layer.weight, layer.bias)
+        ]
 
     return Trainer(epoch, params)
 
@@ -195,7 +203,7 @@ def _sklearn_net(net: Net) -> Any:
 
 
 def train_sklearn(p: Problem) -> Trainer:
-    """The inner loop of `MLPClassifier.fit`: its `_backprop` and its optimizer, without validation of the data."""
+    """The inner loop of `MLPClassifier.fit`: its `_backprop` and optimizer, without validating the data."""
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
     from sklearn.utils import shuffle
 
@@ -217,7 +225,9 @@ def train_sklearn(p: Problem) -> Trainer:
         for start in range(0, len(order), p.batch):
             rows = order[start : start + p.batch]
             activations[0] = p.x[rows]
-            _, dw, db = net._backprop(activations[0], goals[rows], None, activations, deltas, dcoefs, dintercepts)
+            _, dw, db = net._backprop(
+                activations[0], goals[rows], None, activations, deltas, dcoefs, dintercepts
+            )
             optimizer.update_params(params, dw + db)
 
     return Trainer(epoch, lambda: [v for pair in zip(net.coefs_, net.intercepts_, strict=True) for v in pair])
@@ -364,8 +374,8 @@ def _jax_scores(params: Any, x: Any) -> Any:
 
 
 def train_jax(p: Problem, whole_epoch: bool = False) -> Trainer:
-    """A jitted step with donated buffers, data on the device, dispatched without waiting until the epoch ends; or the
-    epoch as one jitted scan over its steps.
+    """A jitted step with donated buffers, data on the device, dispatched without waiting until the epoch
+    ends; or the epoch as one jitted scan over its steps.
     """
     import jax
     import jax.numpy as jnp
@@ -494,8 +504,6 @@ def fastest(seconds: dict[str, float], library: str) -> float | None:
 
 def set_threads(threads: int) -> None:
     """What the environment does not set: torch's own count."""
-    import importlib.util
-
     if importlib.util.find_spec("torch"):
         import torch
 
@@ -505,10 +513,13 @@ def set_threads(threads: int) -> None:
 # ---- the same work ----------------------------------------------------------
 
 
-def check_trainers(names: Sequence[str], case: Case, optimizer: str, x: np.ndarray, labels: np.ndarray) -> None:
+def check_trainers(
+    names: Sequence[str], case: Case, optimizer: str, x: np.ndarray, labels: np.ndarray
+) -> None:
     """Asserts that five steps on one full batch bring all from the same values to the same values as numpy's.
 
-    The batches of the timed epochs are shuffled, each library in its own way; a full batch makes that order immaterial.
+    The batches of the timed epochs are shuffled, in each library in its own way; in a full batch the order of
+    the rows does not matter.
     """
     net = initial(case.widths)
     problem = Problem(net, case.batch, optimizer, x[: case.batch].copy(), labels[: case.batch].copy(), 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,9 +28,12 @@ def cold(libraries: Sequence[str], rounds: int) -> dict[str, float]:
     np.savez(data, x=table[:, :64] / 16, labels=table[:, 64].astype(np.int32))
 
     def process(library: str) -> None:
-        subprocess.run([sys.executable, "-W", "ignore", COLD, library, data], env=timing.environment(1), check=True)
+        subprocess.run(
+            [sys.executable, "-W", "ignore", COLD, library, data], env=timing.environment(1), check=True
+        )
 
-    measured = timing.rounds({name: lambda name=name: process(name) for name in libraries}, rounds, budget=60.0)
+    works = {name: functools.partial(process, name) for name in libraries}
+    measured = timing.rounds(works, rounds, budget=60.0)
     return {name: record["seconds"] for name, record in measured.items()}
 
 
@@ -67,7 +72,7 @@ def _deviation(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def growth(rounds: int) -> dict[str, Any]:
-    """Seconds of a step over batches, over widths, and over neighbouring widths, and how far from lines they are."""
+    """Seconds of a step over batches, parameters and neighbouring widths, and how far they are from lines."""
     batches = [Case((64, 128, 128, 10), batch) for batch in BATCHES]
     widths = [Case((width, width, width, width), 128) for width in WIDTHS]
     neighbours = [Case((16, width, width, 4), 64) for width in NEIGHBOURS]
@@ -80,7 +85,7 @@ def growth(rounds: int) -> dict[str, Any]:
         seconds = _steps(cases, rounds)
         found[name] = {"sizes": list(sizes), "seconds": seconds}
         if name == "neighbours":
-            found[name]["jump"] = max(b / a for a, b in zip(seconds, seconds[1:], strict=False)) - 1
+            found[name]["jump"] = max(b / a for a, b in itertools.pairwise(seconds)) - 1
         else:
             found[name]["deviation"] = _deviation(sizes, seconds)
         timing.progress(f"growth over {name}: " + ", ".join(map(timing.duration, seconds)))

@@ -1,4 +1,4 @@
-"""The time of a prediction of every contestant, in a process of its own with so many threads; prints JSON."""
+"""The time of a prediction of every contestant, in a process with so many threads; prints JSON."""
 
 from __future__ import annotations
 

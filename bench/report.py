@@ -1,5 +1,5 @@
-"""The tables of a run, for the terminal and for docs/benchmarks.md: `python bench/report.py build/bench/peers.json`
-writes the page again.
+"""The tables of a run, for the terminal and for docs/benchmarks.md, which `python bench/report.py
+build/bench/peers.json` writes again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cases import (
     TWO_THREADS_SECONDS,
     Case,
 )
-from contestants import LIBRARIES, fastest
+from contestants import fastest
 from timing import duration
 
 Result = dict[str, Any]
@@ -49,7 +49,9 @@ def _least(value: float | None, target: float | None, percent: bool = False) -> 
     """A figure beside the least it should be."""
     if value is None:
         return "-"
-    figures = [f"{v:.0%}".replace("%", " %") if percent else f"{v:.3g}" for v in (value, target) if v is not None]
+    figures = [
+        f"{v:.0%}".replace("%", " %") if percent else f"{v:.3g}" for v in (value, target) if v is not None
+    ]
     return figures[0] if target is None else f"{figures[0]} {'≥' if value >= target else '<'} {figures[1]}"
 
 
@@ -88,19 +90,20 @@ def _kernels(result: Result) -> Iterator[Table]:
     rows = sorted(grid(order, speed), key=lambda row: order.index(row[0].split()[0]))
     yield Table(
         "Products of matrices",
-        "GFLOP/s on one core, and the share of what a loop of fma on registers reaches in the same instruction set "
-        "and run (peak). The oracle is the naive loop that the tests compare with. scalar and sse2 have no fma "
-        "instruction and put each together from double arithmetic. A layer x·W is named by the shapes of x and W; "
-        "a tile is what fits in registers, with 256 terms.",
+        "GFLOP/s on one core, and the share of what a loop of fma on registers reaches in the same "
+        "instruction set and run (peak). The oracle is the naive loop that the tests compare with. scalar "
+        "and sse2 have no fma instruction and put each together from double arithmetic. A layer x·W is "
+        "named by the shapes of x and W; a tile is what fits in registers, with 256 terms.",
         ["", *isas],
         rows,
-        "peak.svg",
     )
-    cycles = grid(("Adam", "SGD", "exp", "log", "tanh", "sigmoid"), lambda r: f"{r['seconds'] * hertz / r['work']:.2f}")
+    cycles = grid(
+        ("Adam", "SGD", "exp", "log", "tanh", "sigmoid"), lambda r: f"{r['seconds'] * hertz / r['work']:.2f}"
+    )
     yield Table(
         "Everything else",
-        f"Cycles a parameter or an element, of 1,024 in the first-level cache; the clock, measured by additions that "
-        f"wait for each other, ran at {hertz / 1e9:.2f} GHz.",
+        "Cycles a parameter or an element, of 1,024 in the first-level cache; the clock, measured by "
+        f"additions that wait for each other, ran at {hertz / 1e9:.2f} GHz.",
         ["", *isas[1:]],
         [[row[0], *row[2:]] for row in cycles],
     )
@@ -115,7 +118,8 @@ def _steps(result: Result) -> Iterator[Table]:
     targets = {(case.widths, case.batch): case for case in NETS}
     for threads in dict.fromkeys(record["threads"] for record in result["steps"]):
         records = [record for record in result["steps"] if record["threads"] == threads]
-        rows, ratios, notes = [], [], {}
+        rows, ratios = [], []
+        notes: dict[str, str] = {}
         for r in records:
             label = [_name(r["widths"]), str(r["batch"]), {"adam": "Adam", "sgd": "SGD"}[r["optimizer"]]]
             times = ["failed" if n in r["failed"] else duration(r["seconds"].get(n)) for n in names]
@@ -147,10 +151,11 @@ def _steps(result: Result) -> Iterator[Table]:
             + (", all threads counted" if threads > 1 else "")
             + ", and the time of the others over that of pynn"
             + (", each beside what it should be at least. " if threads == 1 else ". ")
-            + "The fastest way to use PyTorch counts; JAX is the jitted step, and for comparison the whole epoch as "
-            "one jitted scan.",
+            + "The fastest way to use PyTorch counts; JAX is the jitted step, and for comparison the whole "
+            "epoch as one jitted scan.",
             ["net", "batch", "optimizer", "peak", "PyTorch", "JAX", "scikit-learn", "numpy", "JAX scan"],
             ratios,
+            "peak.svg" if threads == 1 else "",
         )
 
 
@@ -166,7 +171,7 @@ def _predictions(result: Result) -> Iterator[Table]:
     names = list(one[0]["seconds"])
     yield Table(
         "Prediction of one row",
-        "One thread. Where a library has arrays of its own, they are ready: pynn takes and returns numpy arrays.",
+        "One thread. Peers with arrays of their own have them ready; pynn takes and returns numpy arrays.",
         ["net", *names],
         [[_name(r["widths"]), *(duration(r["seconds"][name]) for name in names)] for r in one],
         "predictions.svg",
@@ -185,7 +190,7 @@ def _predictions(result: Result) -> Iterator[Table]:
         ["net", "ONNX Runtime", "PyTorch", "JAX", "scikit-learn", "numpy"],
         rows,
     )
-    found = next((r["seconds"] for r in one if tuple(r["widths"]) == (16, 64, 64, 4)), {})
+    found: dict[str, float] = next((r["seconds"] for r in one if tuple(r["widths"]) == (16, 64, 64, 4)), {})
     found = found | {"pynn from C": _from_c(result)}
     yield Table(
         "Prediction of one row of 16-64-64-4",
@@ -239,8 +244,9 @@ def _threads(result: Result) -> Iterator[Table]:
 
     yield Table(
         'threads="auto" against one thread',
-        f"A step of 10-W-W-10 with Adam, widths and batches from 1 to 512, {len(result['auto'])} pairs; medians of "
-        "the ratio to one thread beside it. One thread measured again tells the noise.",
+        f"A step of 10-W-W-10 with Adam, widths and batches from 1 to 512, {len(result['auto'])} pairs, "
+        "fits of some 20 ms; medians of the ratio to one thread beside it. One thread measured again tells "
+        "the noise.",
         ["", "", "where"],
         [
             ["slower at most", _most(slowest["auto"] - 1, AUTO_SLOWER, _percent), place(slowest)],
@@ -259,9 +265,20 @@ def _sweep(result: Result) -> Iterator[Table]:
     for r in result["sweep"]:
         for name in ("pynn", "torch eager"):
             if name in r["seconds"]:
-                count = r["threads"] if name == "pynn" or r["threads"] == 1 else result["machine"]["processors"]
+                count = (
+                    r["threads"] if name == "pynn" or r["threads"] == 1 else result["machine"]["processors"]
+                )
                 rows.setdefault(r["widths"][1], {})[f"{name}, {count}"] = r["seconds"][name]
     head = list(dict.fromkeys(name for cells in rows.values() for name in cells))
+    one = [r for r in result["sweep"] if r["threads"] == 1]
+    names = list(dict.fromkeys(name for r in one for name in r["seconds"]))
+    yield Table(
+        "Step time against width",
+        "The time of a step of 10-W-W-10, batch 128, Adam, one thread.",
+        ["W", *names],
+        [[str(r["widths"][1]), *(duration(r["seconds"].get(name)) for name in names)] for r in one],
+        "width.svg",
+    )
     yield Table(
         "The width sweep of pytorch#144633",
         "The time of a step of 10-W-W-10, batch 128, Adam, with so many threads.",
@@ -287,15 +304,19 @@ def _costs(result: Result) -> Iterator[Table]:
     for name in ("batches", "parameters"):
         sizes = growth[name]["sizes"]
         rows.append(
-            [f"linear in {name}, {sizes[0]:,} to {sizes[-1]:,}", _most(growth[name]["deviation"], LINEAR, _percent), ""]
+            [
+                f"linear in {name}, {sizes[0]:,} to {sizes[-1]:,}",
+                _most(growth[name]["deviation"], LINEAR, _percent),
+                "",
+            ]
         )
     rows.append(["from a width to the next, 40 to 50, at most", _percent(growth["neighbours"]["jump"]), ""])
     yield Table(
         "Other costs",
-        "A cold process imports the library, fits the digits of scikit-learn's data set (64-100-10, batch 64, Adam, 20 "
-        "epochs, one thread) and predicts them; beside it the ratio to pynn. Memory is the peak of training with "
-        "Adam, beside the data. Linear: the farthest that the time of a step is from a straight line "
-        "(64-128-128-10 over batches, W-W-W-W with batch 128 over parameters).",
+        "A cold process imports the library, fits the 1,797 digits of examples/data (64-100-10, batch 64, "
+        "Adam, 20 epochs, one thread) and predicts them; beside it the ratio to pynn. Memory is the peak "
+        "of training with Adam, beside the data. Linear: the farthest that the time of a step is from a "
+        "straight line (64-128-128-10 over batches, W-W-W-W with batch 128 over parameters).",
         ["", "", "ratio"],
         rows,
     )
@@ -333,20 +354,25 @@ def show(result: Result) -> None:
 
 TEXT = """# Benchmarks
 
-Written by `make bench-peers`, which installs the other libraries into an environment of its own under `build/` and
-runs the same work in each. `make bench` measures pynn and numpy alone. `BENCH=--quick` after either takes fewer
-nets and rounds. Not edited by hand.
+Written by `make bench-peers`, which installs the other libraries into an environment of its own under
+`build/` and runs the same work in each; do not edit. `make bench` measures pynn and numpy alone.
+`BENCH=--quick` after either takes fewer nets, sizes and rounds.
 
-{machine}
+**This run.** {machine}
 
-**How it is measured.** Everything in float32 and seen from Python, on the same random data, with the same batches
-and a fresh shuffle every epoch. The contestants take turns, round by round, in one process for each number of
-threads, which all of them are told; the median of the rounds counts. Before anything is timed, five steps from the
-same initial values must bring all to the same parameters, and all must predict the same. PyTorch runs eager with
-fused optimizers, with forward, loss and backward compiled, and with the whole step compiled; the fastest of these
-counts. JAX runs a jitted step with donated buffers, on data that is on the device, and waits at the end of an epoch
-only. scikit-learn runs its own inner step without its validation of the data. A figure beside a target is followed
-by ≥ or ≤ where the target is reached, by < or > where it is missed.
+**How it is measured.** Everything in float32 and seen from Python, on the same random data, with the same
+batches and a fresh shuffle every epoch. The contestants take turns, round by round, in one process for each
+number of threads, which all of them are told; the median of the rounds counts. Before steps are timed, five
+of them from the same initial values must bring all contestants to the same parameters, and all must predict
+the same.
+
+PyTorch runs eager with fused optimizers, with forward, loss and backward compiled, and with the whole step
+compiled; the fastest of these counts. JAX runs a jitted step with donated buffers, on data that is on the
+device, and waits at the end of an epoch only; what is dispatched meanwhile runs beside the thread that
+dispatches. scikit-learn runs its own inner step without its validation of the data.
+
+**Targets.** A figure beside a target is followed by ≥ or ≤ where the target is reached, by < or > where it
+is missed: {reached} of {all} are reached in this run.
 """
 
 
@@ -354,10 +380,10 @@ def _machine(result: Result) -> str:
     m = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
     return (
-        f"The run of {result['date']}, {result['minutes']:.0f} minutes{', quick' if result['quick'] else ''}: "
-        f"{m['processor']}, {m['processors']} processors, {m['system']}, instruction set {m['instruction_set']}. "
-        f"{m['compiler']}; Python {m['python']}; {versions}; numpy and scikit-learn on {m['blas']}. "
-        f"Load of the machine before it: {m['load']:.2f}."
+        f"{result['date']}, {result['minutes']:.0f} minutes{', quick' if result['quick'] else ''}. "
+        f"{m['processor']}, {m['processors']} processors, {m['system']}, instruction set "
+        f"{m['instruction_set']}; the load average of the machine before the run was {m['load']:.2f}. "
+        f"{m['compiler']}; Python {m['python']}; {versions}; numpy on {m['blas']}."
     )
 
 
@@ -367,7 +393,9 @@ def write(result: Result, folder: Path) -> None:
 
     (folder / "benchmarks").mkdir(parents=True, exist_ok=True)
     plots.draw(result, folder / "benchmarks")
-    lines = [TEXT.format(machine=_machine(result))]
+    cells = [cell for table in tables(result) for row in table.rows for cell in row]
+    reached, missed = (sum(any(sign in cell for sign in signs) for cell in cells) for signs in ("≥≤", "<>"))
+    lines = [TEXT.format(machine=_machine(result), reached=reached, all=reached + missed)]
     for table in tables(result):
         lines += [f"## {table.title}\n", *([table.note + "\n"] if table.note else [])]
         if table.plot:

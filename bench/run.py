@@ -1,4 +1,4 @@
-"""`make bench`, and with --peers `make bench-peers`: measures, prints tables, and writes a JSON file under build/.
+"""`make bench`, and with --peers `make bench-peers`: measures, prints tables, writes JSON under build/.
 
 With --peers also docs/benchmarks.md and its plots; a quick run writes them under build/ instead.
 """
@@ -21,6 +21,7 @@ import numpy as np
 import report
 import threads
 import timing
+from cases import OPTIMIZERS
 from contestants import PREDICTORS, TRAINERS
 
 PACKAGES = ("pynn-core", "numpy", "torch", "jax", "jaxlib", "scikit-learn", "onnxruntime")
@@ -55,8 +56,9 @@ def machine() -> dict[str, Any]:
 def measure(peers: bool, quick: bool) -> dict[str, Any]:
     rounds = 3 if quick else 7
     most = threads.processors()
-    some = ["--quick"] if quick else []
+    optimizers = OPTIMIZERS[:1] if quick else OPTIMIZERS
     trainers = list(TRAINERS) if peers else ["pynn", "numpy"]
+    eager = [name for name in trainers if "compile" not in name]  # compilers take most of the time of a run
     predictors = list(PREDICTORS) if peers else [n for n in PREDICTORS if n.split()[0] in ("pynn", "numpy")]
     result: dict[str, Any] = {"peers": peers, "quick": quick, "machine": machine()}
     result["date"] = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
@@ -70,22 +72,29 @@ def measure(peers: bool, quick: bool) -> dict[str, Any]:
     result["steps"], result["predictions"], result["sweep"] = [], [], []
     counts = [1, 2] if peers and most > 1 else [1]
     for n in counts:
-        options = ["--threads", str(n), "--rounds", str(rounds), *some]
+        options = ["--threads", str(n), "--rounds", str(rounds), *(["--quick"] if quick else [])]
         section("steps", f"{n} thread(s)")
-        result["steps"] += timing.in_process("steps.py", n, *options, "--names", *trainers)
+        names = eager if quick and n > 1 else trainers
+        result["steps"] += timing.in_process(
+            "steps.py", n, *options, "--optimizers", *optimizers, "--names", *names
+        )
         section("predictions", f"{n} thread(s)")
         rows = ["--rows", "1", "8192"] if n == 1 else ["--rows", "8192"]
-        result["predictions"] += timing.in_process("predictions.py", n, *options, *rows, "--names", *predictors)
-    for n in sorted({1, most} if peers else ()):
+        result["predictions"] += timing.in_process(
+            "predictions.py", n, *options, *rows, "--names", *predictors
+        )
+    for n in sorted({1, most}) if peers else ():
         section("width sweep", f"{n} thread(s)")
-        auto = ["--auto"] if n > 1 else []
-        names = trainers if n == 1 else ["pynn", "torch eager"]
-        options = ["--threads", str(n), "--rounds", str(rounds), *some, *auto, "--optimizers", "adam"]
-        result["sweep"] += timing.in_process("steps.py", n, *options, "--cases", "sweep", "--names", *names)
+        options = ["--threads", str(n), "--rounds", str(rounds), *(["--quick"] if quick else [])]
+        names = ["pynn", "torch eager"] if n > 1 else eager if quick else [*eager, "torch compile step"]
+        options += ["--auto"] if n > 1 else []
+        result["sweep"] += timing.in_process(
+            "steps.py", n, *options, "--cases", "sweep", "--optimizers", "adam", "--names", *names
+        )
     section("threads", f"1 to {most}")
     result["threads"] = threads.scaling(most, rounds, quick)
     section("threads", '"auto" against 1')
-    result["auto"] = threads.auto(3 * rounds, quick)
+    result["auto"] = threads.auto(rounds + 2, quick)
     result["idle"] = threads.idle(most)
     section("costs", "a cold process, memory, growth")
     result["cold"] = costs.cold(["pynn", "scikit-learn", "PyTorch"] if peers else ["pynn"], rounds)

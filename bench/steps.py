@@ -1,4 +1,4 @@
-"""The time of a training step of every contestant, in a process of its own with so many threads; prints JSON."""
+"""The time of a training step of every contestant, in a process with so many threads; prints JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ CASES = {"nets": NETS, "sweep": [sweep_case(width) for width in SWEEP_WIDTHS]}
 CHECKED = NETS[1]
 
 
-def measure(case: Case, optimizer: str, threads: int | str, names: Sequence[str], rounds: int) -> dict[str, Any]:
+def measure(
+    case: Case, optimizer: str, threads: int | str, names: Sequence[str], rounds: int
+) -> dict[str, Any]:
     """A record; what cannot be run is named under "failed", with the reason."""
     x, labels = problem_data(case, case.steps * case.batch)
     problem = Problem(initial(case.widths), case.batch, optimizer, x, labels, threads)

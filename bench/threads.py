@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -31,7 +32,9 @@ def scaling(most: int, rounds: int, quick: bool) -> list[dict[str, Any]]:
             epochs = {str(n): _trainer(case, optimizer, n, case.steps).epoch for n in range(1, most + 1)}
             measured = timing.rounds(epochs, rounds)
             seconds = {name: record["seconds"] / case.steps for name, record in measured.items()}
-            records.append({"widths": case.widths, "batch": case.batch, "optimizer": optimizer, "seconds": seconds})
+            records.append(
+                {"widths": case.widths, "batch": case.batch, "optimizer": optimizer, "seconds": seconds}
+            )
             timing.progress(f"{case.name}, {optimizer}, threads: " + ", ".join(
                 f"{name} {timing.duration(s)}" for name, s in seconds.items()
             ))  # fmt: skip
@@ -48,16 +51,19 @@ def auto(rounds: int, quick: bool) -> list[dict[str, Any]]:
     for width in some(SIZES, quick):
         for batch in some(SIZES, quick):
             case = sweep_case(width, batch)
-            steps = max(1, min(8192 // batch, int(2e9 / case.flops)))
-            works = {"one": 1, "auto": "auto", "again": 1}
+            # One fit of some 20 ms: roughly what a call, a row and an operation take.
+            steps = math.ceil(0.02 / (1e-6 + 5e-8 * batch + case.flops / 5e10))
+            works: dict[str, int | str] = {"one": 1, "auto": "auto", "again": 1}
             epochs = {name: _trainer(case, "adam", threads, steps).epoch for name, threads in works.items()}
-            measured = timing.rounds(epochs, rounds, least=0.005)
+            measured = timing.rounds(epochs, rounds)
             one = measured["one"]["all"]
             ratio = {
                 name: statistics.median(a / b for a, b in zip(measured[name]["all"], one, strict=True))
                 for name in ("auto", "again")
             }
-            records.append({"width": width, "batch": batch, "seconds": measured["one"]["seconds"] / steps, **ratio})
+            records.append(
+                {"width": width, "batch": batch, "seconds": measured["one"]["seconds"] / steps, **ratio}
+            )
         timing.progress(f'width {width}, threads "auto"/1: ' + " ".join(
             f"{record['auto']:.3f}" for record in records if record["width"] == width
         ))  # fmt: skip

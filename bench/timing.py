@@ -20,20 +20,24 @@ SETTLE = 0.005  # seconds between contestants, in which the other's spinning thr
 
 
 def rounds(
-    works: Mapping[str, Callable[[], object]], count: int, least: float = 0.02, budget: float = 15.0
+    works: Mapping[str, Callable[[], object]], count: int, least: float = 0.02, budget: float = 10.0
 ) -> dict[str, dict[str, Any]]:
     """Calls the works in turns, so that all see the same machine.
 
-    A sample is as many calls as last `least` seconds. After `budget` seconds no further round starts, if there were
-    LEAST_ROUNDS. Gives for each name "seconds" of a call, the median of the
-    rounds, "all" of them in order, and "cores": processor time over time.
+    A sample is as many calls as last `least` seconds. After `budget` seconds no further round starts, if
+    there were LEAST_ROUNDS. Gives for each name "seconds" of a call, the median of the rounds, "all" of them
+    in order, and "cores": processor time over time.
     """
     calls = {}
     for name, work in works.items():
-        work()
-        start = time.perf_counter()
-        work()
-        calls[name] = max(1, round(least / max(time.perf_counter() - start, 1e-9)))
+        seconds = 0.0
+        for _ in range(2):  # the first warms up, unless it is so long that it need not
+            start = time.perf_counter()
+            work()
+            seconds = time.perf_counter() - start
+            if seconds > 10 * least:
+                break
+        calls[name] = max(1, round(least / max(seconds, 1e-9)))
     samples: dict[str, list[float]] = {name: [] for name in works}
     busy = dict.fromkeys(works, 0.0)
     begin = time.perf_counter()
@@ -61,7 +65,7 @@ def rounds(
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment in which every library starts with that many threads; they read it when they are loaded."""
+    """One in which every library has that many threads; they read it when they are loaded."""
     new = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
         new[name] = str(threads)  # NPROC is XLA's
@@ -72,7 +76,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def in_process(program: str, threads: int, *arguments: str) -> Any:
-    """Runs `program` of this folder in a process of its own; gives the JSON that is the last line it prints."""
+    """Runs `program` of this folder in a process; gives the JSON that is the last line it prints."""
     command = [sys.executable, str(Path(__file__).parent / program), *arguments]
     done = subprocess.run(command, env=environment(threads), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -89,7 +93,7 @@ def kernels(*arguments: str) -> list[dict[str, Any]]:
 
 
 def peak() -> float:
-    """Floating-point operations a second of a loop of fma on registers, one core, best instruction set, now."""
+    """Operations a second of a loop of fma on registers, one core, best instruction set, now."""
     (record,) = kernels("--peak")
     return float(record["work"]) / float(record["seconds"])
 
@@ -108,10 +112,7 @@ def duration(seconds: float | None) -> str:
     """Three digits and a unit."""
     if seconds is None:
         return "-"
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            break
-    else:
-        unit, size = "ns", 1e-9
-    value = seconds / size
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {unit}"
+    units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+    unit = next((name for name, size in units.items() if seconds >= size), "ns")
+    value = seconds / units[unit]
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
