@@ -135,7 +135,7 @@ static double run_predict(const job *j, size_t calls)
     for (size_t i = 0; i < calls && status == PYNN_OK; i++)
         status = pynn_predict(c, &net, b, a, s->inputs, 1, PYNN_OUTPUTS, NULL, workspace, sizeof workspace);
     if (status != PYNN_OK) {
-        fprintf(stderr, "kernels: %s\n", pynn_status_text(status));
+        fprintf(stderr, "kernels: %s\n", pynn_status_text((int32_t)status));
         exit(1);
     }
     return 1;

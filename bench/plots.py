@@ -51,14 +51,23 @@ def _seconds(axis: Any) -> None:
 def _label_ends(ax: Any, lines: Lines, colours: Mapping[str, str], height: float = 0.055) -> None:
     """Names at the right ends of lines on a logarithmic axis, moved apart where they would overlap."""
     low, high = np.log(ax.get_ylim())
-    places = sorted((float((np.log(ys[-1]) - low) / (high - low)), name) for name, (_, ys) in lines.items())
-    at = -1.0
-    for place, name in places:
-        at = max(place, at + height)
+    order = sorted(lines, key=lambda name: lines[name][1][-1])
+    places = [float((np.log(lines[name][1][-1]) - low) / (high - low)) for name in order]
+    for k in range(1, len(places)):
+        places[k] = max(places[k], places[k - 1] + height)
+    places[-1] = min(places[-1], 1.0)
+    for k in range(len(places) - 1, 0, -1):
+        places[k - 1] = min(places[k - 1], places[k] - height)
+    for name, place in zip(order, places, strict=True):
         ax.annotate(
-            name, (1.01, at), xycoords="axes fraction", color=colours[name], va="center", fontweight="bold",
+            name,
+            (1.02, place),
+            xycoords="axes fraction",
+            color=colours[name],
+            va="center",
+            fontweight="bold",
             annotation_clip=False,
-        )  # fmt: skip
+        )
 
 
 def _by_library(seconds: dict[str, float]) -> dict[str, float]:
@@ -71,15 +80,14 @@ def _by_library(seconds: dict[str, float]) -> dict[str, float]:
 
 def _width_axis(ax: Any, widths: Sequence[int]) -> None:
     ax.set(xscale="log", yscale="log", xlabel="width W of the two hidden layers")
-    ticks = [w for w in widths if w & (w - 1) == 0]
-    ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
+    ax.set_xticks(sorted(set(widths)), map(str, sorted(set(widths))))
     ax.grid(axis="y", alpha=0.25)
     _seconds(ax.yaxis)
 
 
 def width(result: dict[str, Any], path: Path) -> None:
-    records = [r for r in result["sweep"] if r["threads"] == 1]
+    records = result["widths"]
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for r in records:
         for name, time in _by_library(r["seconds"]).items():
@@ -104,30 +112,21 @@ def width(result: dict[str, Any], path: Path) -> None:
 
 
 def sweep(result: dict[str, Any], path: Path) -> None:
-    most = result["machine"]["processors"]
-    count = f"{most} threads" if most > 1 else "1 thread"
-    styles = {
-        "PyTorch, 1 thread": ("torch eager", 1, "-"),
-        f"PyTorch, {count}": ("torch eager", most, "--"),
-        "pynn, 1 thread": ("pynn", 1, "-"),
-        'pynn, "auto"': ("pynn", "auto", "--"),
-    }
-    colours = {label: COLOURS[label.split(",")[0]] for label in styles}
     figure, ax = plt.subplots(figsize=(8, 4.6))
-    lines: dict[str, tuple[list[float], list[float]]] = {}
-    for label, (name, threads, style) in styles.items():
-        found = [
-            (r["widths"][1], r["seconds"][name])
-            for r in result["sweep"]
-            if name in r["seconds"] and r["threads"] == ("auto" if threads == most > 1 else threads)
-        ]
-        if found:
-            xs, ys = map(list, zip(*found, strict=True))
-            ax.plot(xs, ys, style, color=colours[label], marker="o", markersize=3)
-            lines[label] = (xs, ys)
-    _width_axis(ax, [r["widths"][1] for r in result["sweep"]])
+    widths = [r["widths"][1] for r in result["sweep"]]
+    lines, colours = {}, {}
+    for name in result["sweep"][0]["seconds"]:
+        library, _, threads = name.partition("@")
+        known = "pynn" if library == "pynn" else "PyTorch"
+        label = f"{known}, {threads}"
+        seconds = [r["seconds"][name] for r in result["sweep"]]
+        ax.plot(
+            widths, seconds, "-" if threads == "1" else "--", color=COLOURS[known], marker="o", markersize=3
+        )
+        lines[label], colours[label] = (widths, seconds), COLOURS[known]
+    _width_axis(ax, widths)
     ax.set(ylabel="time of a step")
-    ax.set_title("pytorch#144633: a step of 10-W-W-10, batch 128, Adam, with few threads and many")
+    ax.set_title("pytorch#144633: a step of 10-W-W-10, batch 128, Adam, by number of threads")
     _label_ends(ax, lines, colours)
     _save(figure, path)
 

@@ -8,7 +8,7 @@ import warnings
 
 import timing
 from cases import MANY_ROWS, NETS, problem_data, some
-from contestants import PREDICTORS, check_predictions, initial, set_threads
+from contestants import PREDICTORS, check_predictions, initial
 
 
 def main() -> None:
@@ -16,11 +16,10 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=[1, MANY_ROWS])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--names", nargs="+", choices=PREDICTORS, default=["pynn predict(x)", "numpy"])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")  # torch.jit is deprecated
-    set_threads(arguments.threads)
     records = []
     for rows in arguments.rows:
         for case in some(NETS, arguments.quick):

@@ -259,33 +259,23 @@ def _threads(result: Result) -> Iterator[Table]:
 
 
 def _sweep(result: Result) -> Iterator[Table]:
-    if not result["sweep"]:
-        return
-    rows: dict[int, dict[str, float]] = {}
-    for r in result["sweep"]:
-        for name in ("pynn", "torch eager"):
-            if name in r["seconds"]:
-                count = (
-                    r["threads"] if name == "pynn" or r["threads"] == 1 else result["machine"]["processors"]
-                )
-                rows.setdefault(r["widths"][1], {})[f"{name}, {count}"] = r["seconds"][name]
-    head = list(dict.fromkeys(name for cells in rows.values() for name in cells))
-    one = [r for r in result["sweep"] if r["threads"] == 1]
-    names = list(dict.fromkeys(name for r in one for name in r["seconds"]))
-    yield Table(
-        "Step time against width",
-        "The time of a step of 10-W-W-10, batch 128, Adam, one thread.",
-        ["W", *names],
-        [[str(r["widths"][1]), *(duration(r["seconds"].get(name)) for name in names)] for r in one],
-        "width.svg",
-    )
-    yield Table(
-        "The width sweep of pytorch#144633",
-        "The time of a step of 10-W-W-10, batch 128, Adam, with so many threads.",
-        ["W", *head],
-        [[str(width), *(duration(cells.get(name)) for name in head)] for width, cells in rows.items()],
-        "sweep.svg",
-    )
+    for key, title, note, plot in (
+        ("widths", "Step time against width", ", one thread", "width.svg"),
+        ("sweep", "The width sweep of pytorch#144633", ", with the threads behind @", "sweep.svg"),
+    ):
+        if key in result:
+            records = result[key]
+            names = list(records[0]["seconds"])
+            yield Table(
+                title,
+                f"The time of a step of 10-W-W-10, batch 128, Adam{note}.",
+                ["W", *names],
+                [
+                    [str(r["widths"][1]), *(duration(r["seconds"].get(name)) for name in names)]
+                    for r in records
+                ],
+                plot,
+            )
 
 
 # ---- costs ------------------------------------------------------------------

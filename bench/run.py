@@ -21,7 +21,7 @@ import numpy as np
 import report
 import threads
 import timing
-from cases import OPTIMIZERS
+from cases import MANY_ROWS, OPTIMIZERS
 from contestants import PREDICTORS, TRAINERS
 
 PACKAGES = ("pynn-core", "numpy", "torch", "jax", "jaxlib", "scikit-learn", "onnxruntime")
@@ -54,7 +54,7 @@ def machine() -> dict[str, Any]:
 
 
 def measure(peers: bool, quick: bool) -> dict[str, Any]:
-    rounds = 3 if quick else 7
+    rounds = 3 if quick else 5
     most = threads.processors()
     optimizers = OPTIMIZERS[:1] if quick else OPTIMIZERS
     trainers = list(TRAINERS) if peers else ["pynn", "numpy"]
@@ -69,28 +69,26 @@ def measure(peers: bool, quick: bool) -> dict[str, Any]:
 
     section("kernels", "the oracle and every instruction set")
     result["kernels"] = timing.kernels("--rounds", str(rounds))
-    result["steps"], result["predictions"], result["sweep"] = [], [], []
-    counts = [1, 2] if peers and most > 1 else [1]
-    for n in counts:
-        options = ["--threads", str(n), "--rounds", str(rounds), *(["--quick"] if quick else [])]
+    result["steps"], result["predictions"] = [], []
+    common = ["--rounds", str(rounds), *(["--quick"] if quick else [])]
+    for n in [1, 2] if peers and most > 1 else [1]:
+        options = [*common, "--threads", str(n), "--names"]
         section("steps", f"{n} thread(s)")
         names = eager if quick and n > 1 else trainers
-        result["steps"] += timing.in_process(
-            "steps.py", n, *options, "--optimizers", *optimizers, "--names", *names
-        )
+        result["steps"] += timing.in_process("steps.py", n, "--optimizers", *optimizers, *options, *names)
         section("predictions", f"{n} thread(s)")
-        rows = ["--rows", "1", "8192"] if n == 1 else ["--rows", "8192"]
+        rows = ["1", str(MANY_ROWS)] if n == 1 else [str(MANY_ROWS)]
         result["predictions"] += timing.in_process(
-            "predictions.py", n, *options, *rows, "--names", *predictors
+            "predictions.py", n, "--rows", *rows, *options, *predictors
         )
-    for n in sorted({1, most}) if peers else ():
-        section("width sweep", f"{n} thread(s)")
-        options = ["--threads", str(n), "--rounds", str(rounds), *(["--quick"] if quick else [])]
-        names = ["pynn", "torch eager"] if n > 1 else eager if quick else [*eager, "torch compile step"]
-        options += ["--auto"] if n > 1 else []
-        result["sweep"] += timing.in_process(
-            "steps.py", n, *options, "--cases", "sweep", "--optimizers", "adam", "--names", *names
-        )
+    if peers:
+        options = [*common, "--cases", "sweep", "--optimizers", "adam", "--names"]
+        section("width sweep", "one thread")
+        names = eager if quick else [*eager, "torch compile step"]
+        result["widths"] = timing.in_process("steps.py", 1, *options, *names)
+        section("width sweep", f"1 to {most} threads")
+        names = ["pynn@1", "pynn@auto", "torch eager@1", f"torch eager@{most}"]
+        result["sweep"] = timing.in_process("steps.py", most, *options, *names)
     section("threads", f"1 to {most}")
     result["threads"] = threads.scaling(most, rounds, quick)
     section("threads", '"auto" against 1')

@@ -10,22 +10,25 @@ from typing import Any
 
 import timing
 from cases import NETS, OPTIMIZERS, SWEEP_WIDTHS, Case, problem_data, some, sweep_case
-from contestants import TRAINERS, Problem, check_trainers, initial, set_threads
+from contestants import TRAINERS, Problem, check_trainers, forget_compiled, initial
 
 CASES = {"nets": NETS, "sweep": [sweep_case(width) for width in SWEEP_WIDTHS]}
 CHECKED = NETS[1]
 
 
-def measure(
-    case: Case, optimizer: str, threads: int | str, names: Sequence[str], rounds: int
-) -> dict[str, Any]:
-    """A record; what cannot be run is named under "failed", with the reason."""
+def measure(case: Case, optimizer: str, threads: int, names: Sequence[str], rounds: int) -> dict[str, Any]:
+    """A record; what cannot be run is named under "failed", with the reason. A name may end in @ and a number
+    of threads of its own.
+    """
     x, labels = problem_data(case, case.steps * case.batch)
-    problem = Problem(initial(case.widths), case.batch, optimizer, x, labels, threads)
+    forget_compiled()
     epochs, failed = {}, {}
     for name in names:
         try:
-            epoch = TRAINERS[name](problem).epoch
+            trainer, _, own = name.partition("@")
+            count = own if own == "auto" else int(own or threads)
+            problem = Problem(initial(case.widths), case.batch, optimizer, x, labels, count)
+            epoch = TRAINERS[trainer](problem).epoch
             epoch()
         except Exception as error:  # whatever goes wrong in a peer's compiler, the others are measured
             failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -56,20 +59,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", choices=CASES, default="nets")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--auto", action="store_true", help='pynn takes threads="auto"')
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
-    parser.add_argument("--names", nargs="+", choices=TRAINERS, default=["pynn", "numpy"])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--names", nargs="+", default=["pynn", "numpy"])
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")  # of convergence
-    set_threads(arguments.threads)
     records = []
     for optimizer in arguments.optimizers:
-        check_trainers(arguments.names, CHECKED, optimizer, *problem_data(CHECKED, CHECKED.batch))
+        trainers = list(dict.fromkeys(name.partition("@")[0] for name in arguments.names))
+        check_trainers(trainers, CHECKED, optimizer, *problem_data(CHECKED, CHECKED.batch))
         for case in some(CASES[arguments.cases], arguments.quick):
-            threads = "auto" if arguments.auto else arguments.threads
-            records.append(measure(case, optimizer, threads, arguments.names, arguments.rounds))
+            records.append(measure(case, optimizer, arguments.threads, arguments.names, arguments.rounds))
     print(json.dumps(records))
 
 

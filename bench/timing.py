@@ -20,7 +20,7 @@ SETTLE = 0.005  # seconds between contestants, in which the other's spinning thr
 
 
 def rounds(
-    works: Mapping[str, Callable[[], object]], count: int, least: float = 0.02, budget: float = 10.0
+    works: Mapping[str, Callable[[], object]], count: int, least: float = 0.02, budget: float = 8.0
 ) -> dict[str, dict[str, Any]]:
     """Calls the works in turns, so that all see the same machine.
 
