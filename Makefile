@@ -45,7 +45,7 @@ test-c: test-programs test-plain test-emulated ## the tests of the C library
 test-python: $(VENV)/pynn.installed $(VENV)/pytest.installed ## the tests of the Python package
 	$(VENV)/bin/pytest
 
-bench: $(VENV)/pynn.installed $(BUILD)/bench/kernels ## time kernels, training steps, prediction and threads; BENCH=--quick for two minutes
+bench: $(VENV)/pynn.installed $(BUILD)/bench/kernels ## time kernels, training steps, prediction and threads; BENCH=--quick for less
 	$(VENV)/bin/python bench/run.py $(BENCH)
 
 bench-peers: $(BUILD)/bench/kernels ## the same beside PyTorch, JAX, scikit-learn and ONNX Runtime; writes docs/benchmarks.md

@@ -47,7 +47,6 @@ def memory() -> dict[str, Any]:
         "widths": case.widths,
         "batch": case.batch,
         "bytes": timing.in_process("cold.py", 1, "memory"),
-        "parameters": 4 * case.parameters,
         "aim": 4 * (case.parameters * (2 + 2) + activations) + MEMORY_SLACK,
     }
 

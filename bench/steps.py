@@ -44,7 +44,6 @@ def measure(case: Case, optimizer: str, threads: int, names: Sequence[str], roun
     return {
         "widths": case.widths,
         "batch": case.batch,
-        "parameters": case.parameters,
         "flops": case.flops,
         "optimizer": optimizer,
         "threads": threads,
