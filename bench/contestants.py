@@ -447,7 +447,7 @@ def predict_jax(net: Net, x: np.ndarray, threads: int | str) -> Call:
 # ---- ONNX Runtime -----------------------------------------------------------
 
 
-def predict_onnxruntime(net: Net, x: np.ndarray, threads: int | str) -> Call:
+def _onnxruntime_session(net: Net, rows: int, threads: int | str) -> Any:
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -459,16 +459,33 @@ def predict_onnxruntime(net: Net, x: np.ndarray, threads: int | str) -> Call:
         name = f"a{k}" if k < last else "y"
         nodes.append(helper.make_node("Relu" if k < last else "Softmax", [f"s{k}"], [name]))
     ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [len(x), width])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows, width])
         for name, width in (("x", net.widths[0]), ("y", net.widths[-1]))
     ]
     graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], values)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = int(threads), 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    feed = {"x": x}
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def predict_onnxruntime(net: Net, x: np.ndarray, threads: int | str) -> Call:
+    session, feed = _onnxruntime_session(net, len(x), threads), {"x": x}
     return lambda: session.run(None, feed)[0]
+
+
+def predict_onnxruntime_bound(net: Net, x: np.ndarray, threads: int | str) -> Call:
+    """From and into buffers that are bound once."""
+    session, y = _onnxruntime_session(net, len(x), threads), np.empty((len(x), net.widths[-1]), np.float32)
+    bound = session.io_binding()
+    bound.bind_cpu_input("x", x)
+    bound.bind_output("y", "cpu", 0, np.float32, y.shape, y.ctypes.data)
+
+    def predict() -> np.ndarray:
+        session.run_with_iobinding(bound)
+        return y
+
+    return predict
 
 
 # ---- all --------------------------------------------------------------------
@@ -494,6 +511,7 @@ PREDICTORS: dict[str, Callable[[Net, np.ndarray, int | str], Call]] = {
     "torch traced": predict_torch_traced,
     "jax jit": predict_jax,
     "ONNX Runtime": predict_onnxruntime,
+    "ONNX Runtime bound": predict_onnxruntime_bound,
 }
 
 # The ways to use a library, of which the fastest counts.

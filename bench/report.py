@@ -183,11 +183,14 @@ def _predictions(result: Result) -> Iterator[Table]:
         for library in ("ONNX Runtime", "PyTorch", "JAX", "scikit-learn", "numpy"):
             time = fastest(r["seconds"], library)
             cells.append(_least(time and time / ours, ONE_ROW.get(tuple(r["widths"]), {}).get(library)))
+        bound = r["seconds"].get("ONNX Runtime bound")
+        cells.append(_least(bound and bound / r["seconds"]["pynn p()"], None))
         rows.append(cells)
     yield Table(
         "Prediction of one row: ratios",
-        "The time of the others over that of `p(row)`.",
-        ["net", "ONNX Runtime", "PyTorch", "JAX", "scikit-learn", "numpy"],
+        "The time of the others over that of `p(row)`; in the last column, of ONNX Runtime on bound buffers "
+        "over that of `p()`, which has its own too.",
+        ["net", "ONNX Runtime", "PyTorch", "JAX", "scikit-learn", "numpy", "bound"],
         rows,
     )
     found: dict[str, float] = next((r["seconds"] for r in one if tuple(r["widths"]) == (16, 64, 64, 4)), {})
@@ -359,7 +362,8 @@ the same.
 PyTorch runs eager with fused optimizers, with forward, loss and backward compiled, and with the whole step
 compiled; the fastest of these counts. JAX runs a jitted step with donated buffers, on data that is on the
 device, and waits at the end of an epoch only; what is dispatched meanwhile runs beside the thread that
-dispatches. scikit-learn runs its own inner step without its validation of the data.
+dispatches. scikit-learn runs its own inner step without its validation of the data; its Adam computes part
+of the update in float64.
 
 **Targets.** A figure beside a target is followed by ≥ or ≤ where the target is reached, by < or > where it
 is missed: {reached} of {all} are reached in this run.
