@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -341,7 +342,8 @@ def tables(result: Result) -> Iterator[Table]:
 
 def show(result: Result) -> None:
     for table in tables(result):
-        print(f"\n{table.title}. {table.note}\n\n{timing.table(table.head, table.rows)}")
+        print("\n" + textwrap.fill(f"{table.title}. {table.note}", 110, break_on_hyphens=False) + "\n")
+        print(timing.table(table.head, table.rows))
     print()
 
 
