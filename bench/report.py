@@ -379,7 +379,8 @@ def _machine(result: Result) -> str:
         f"{result['date']}, {result['minutes']:.0f} minutes{', quick' if result['quick'] else ''}. "
         f"{m['processor']}, {m['processors']} processors, {m['system']}, instruction set "
         f"{m['instruction_set']}; the load average of the machine before the run was {m['load']:.2f}. "
-        f"{m['compiler']}; Python {m['python']}; {versions}; numpy on {m['blas']}."
+        f"{m['compiler']}; Python {m['python']}; {versions}; numpy on {m['blas']}. "
+        f"{result['remark']}"
     )
 
 

@@ -106,9 +106,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--quick", action="store_true", help="fewer nets, sizes and rounds")
+    parser.add_argument(
+        "--remark", default="", help="said of the run in docs/benchmarks.md, such as what else ran"
+    )
     arguments = parser.parse_args()
     timing.BUILD.mkdir(parents=True, exist_ok=True)
-    result = measure(arguments.peers, arguments.quick)
+    result = measure(arguments.peers, arguments.quick) | {"remark": arguments.remark}
     path = timing.BUILD / ("peers.json" if arguments.peers else "bench.json")
     path.write_text(json.dumps(result, indent=1), "utf-8")
     report.show(result)
