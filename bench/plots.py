@@ -137,7 +137,13 @@ def _dots(ax: Any, rows: Sequence[tuple[str, dict[str, float]]]) -> None:
         ax.hlines(k, min(values.values()), max(values.values()), color="0.85", zorder=0)
         for name, value in values.items():
             ax.scatter(
-                value, k, color=COLOURS[name], marker=MARKERS[name], s=42, label=name if k == 0 else None
+                value,
+                k,
+                color=COLOURS[name],
+                marker=MARKERS[name],
+                s=42,
+                label=name if k == 0 else None,
+                zorder=3 if name == "pynn" else 2,
             )
     ax.set_yticks(range(len(rows)), [name for name, _ in rows])
     ax.invert_yaxis()
