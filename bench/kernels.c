@@ -13,7 +13,7 @@
 
 /* Arrays of the largest product, and of the nets that are predicted with. */
 enum { MOST = 512 * 1024, MOST_ROUNDS = 99, TILE_ROWS = 6, CLOCK_ADDITIONS = 1000 };
-static _Alignas(64) float a[MOST], b[MOST], c[MOST], packed[MOST], v[MOST];
+static _Alignas(64) float a[MOST], b[MOST], c[MOST], packed[MOST], v[MOST], scratch[PYNNI_SCRATCH];
 
 typedef struct shape {
     size_t rows, inputs, outputs;
@@ -75,11 +75,13 @@ static double run_tile(const job *j, size_t calls)
     return flops(&(shape){TILE_ROWS, PYNNI_BLOCK, panel});
 }
 
-/* As a pass calls them: W is packed on the way where it is wide, W transposed and wide ds come packed. */
+/* As a pass calls them: W is packed on the way where it is wide, W transposed and wide ds come packed; dW in strips. */
+static float *scratch_of(size_t columns) { return pynni_is_wide(columns) ? scratch : NULL; }
+
 static double run_forward(const job *j, size_t calls)
 {
     const shape *s = &j->size;
-    const pynni_gemm product = {.c = c, .a = a, .b = b, .scratch = pynni_is_wide(s->outputs) ? packed : NULL,
+    const pynni_gemm product = {.c = c, .a = a, .b = b, .scratch = scratch_of(s->outputs),
                                 .start = v, .c_stride = s->outputs, .a_row = s->inputs, .a_k = 1,
                                 .b_stride = s->outputs, .m = s->rows, .n = s->outputs, .k = s->inputs,
                                 .finish = PYNNI_FINISH_RELU};
@@ -91,17 +93,21 @@ static double run_dx(const job *j, size_t calls)
 {
     const shape *s = &j->size;
     for (size_t i = 0; i < calls; i++)
-        pynni_dense_input_grad(j->isa->kernels, c, a, packed, NULL, s->rows, s->inputs, s->outputs);
+        pynni_dense_input_grad(j->isa->kernels, c, a, packed, NULL, s->rows, s->inputs, s->outputs,
+                               scratch_of(s->inputs));
     return flops(s);
 }
 
 static double run_dw(const job *j, size_t calls)
 {
     const shape *s = &j->size;
+    const size_t tall = pynni_strip_rows(s->inputs, s->outputs);
     const int wide = pynni_is_wide(s->outputs);
-    for (size_t i = 0; i < calls; i++)
-        pynni_dense_weight_grad(j->isa->kernels, c, wide ? packed : b, wide, a, s->inputs, s->rows, s->outputs, 0,
-                                s->inputs);
+    for (size_t i = 0; i < calls; i++) {
+        for (size_t first = 0; first < s->inputs; first += tall)
+            pynni_dense_weight_grad(j->isa->kernels, c, wide ? packed : b, wide, a, s->inputs, s->rows, s->outputs, first,
+                                    s->inputs - first < tall ? s->inputs - first : tall, scratch_of(s->outputs));
+    }
     return flops(s);
 }
 
