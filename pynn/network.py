@@ -267,7 +267,7 @@ class Sequential:
         shuffle = _core.boolean("shuffle", shuffle)
         chosen_metrics = losses.chosen_metrics(metrics, self.layers[-1], self.outputs)
         listeners, progress = checked_callbacks(callbacks), Progress(verbose, epochs)
-        sharing.workers(threads, self._plan, batch)  # refuses before anything changes
+        sharing.checked(threads)
         self._tape = None
         recipe, bound = self._trainer.prepare(optimizer, clip_norm)
         fit = Fit(
@@ -286,7 +286,7 @@ class Sequential:
             callbacks=listeners,
             progress=progress,
         )
-        return sharing.sharing(threads, self._plan, batch, fit.run)
+        return sharing.sharing(threads, self._plan, min(batch, _tenth(len(data[0]) * epochs)), fit.run)
 
     @claiming(TRAINING)
     def train_step(
@@ -589,11 +589,14 @@ class Sequential:
         return found | losses.measured(metrics, targets, y)
 
 
+def _tenth(rows: int) -> int:
+    """The rows of a step for which threads are worth their while if ten of them are worth their start."""
+    return max(1, rows // 10)
+
+
 def _rows_of_a_step(rows: int) -> int:
-    """The rows of a step that has as much work for each thread as a prediction must have, to be worth the
-    start of threads: a third of it is the way forward, and ten times as much is needed.
-    """
-    return max(1, rows // 30)
+    """The same of a prediction, which is a third of a step."""
+    return _tenth(rows // 3)
 
 
 def _product(first: Layer, second: Layer) -> Dense:

@@ -18,17 +18,21 @@ MOST = 1024
 CGROUPS = Path("/sys/fs/cgroup")
 
 
+def checked(threads: int | str) -> int | str:
+    """`threads`, which must be a number or "auto"."""
+    if isinstance(threads, str) and threads != "auto":
+        raise PynnTypeError(f'threads must be an integer or "auto", not {threads!r}')
+    return threads if isinstance(threads, str) else _core.integer("threads", threads, 1, MOST)
+
+
 def workers(threads: int | str, plan: _core.Plan, rows: int) -> int:
     """The threads that are worth their while for training on batches of so many rows, at most `threads`, or
     at most the processors at hand for "auto".
     """
-    if type(threads) is int and threads == 1:
+    most = checked(threads)
+    if most == 1 or plan.advise(rows, MOST) == 1:
         return 1
-    if isinstance(threads, str) and threads == "auto":
-        return plan.advise(rows, min(available(), MOST))
-    if isinstance(threads, str):
-        raise PynnTypeError(f'threads must be an integer or "auto", not {threads!r}')
-    return plan.advise(rows, _core.integer("threads", threads, 1, MOST))
+    return plan.advise(rows, min(available(), MOST) if isinstance(most, str) else most)
 
 
 def sharing(

@@ -46,7 +46,7 @@ def test_a_fit_has_the_bits_of_one_thread(started, optimizer, monkeypatch):
     for count in (1, 2, 3, 4, "auto"):
         net = classifier(64, 300, 10, dropout=0.25)
         history = net.fit(
-            X, T, epochs=2, batch_size=100, optimizer=OPTIMIZERS[optimizer], clip_norm=0.5,
+            X, T, epochs=5, batch_size=100, optimizer=OPTIMIZERS[optimizer], clip_norm=0.5,
             sample_weight=np.arange(211) % 3, metrics="accuracy", validation_data=(X, T), threads=count,
         )  # fmt: skip
         found = trained_state(net), dict(history)
@@ -79,6 +79,7 @@ def test_little_work_starts_none(started):
     net = classifier()
     net.fit(normal(20, 5), labels(20, 3), epochs=2, threads=4)
     net.predict(normal(20, 5), threads=4)
+    classifier(64, 300, 10).fit(X, T, epochs=1, batch_size=211, threads=4)  # long steps, but few
     assert started == []
 
 
@@ -113,13 +114,13 @@ def test_no_thread_is_left(started, error):
         def on_epoch_end(self, run):
             raise error
 
-    net.fit(X, T, epochs=2, threads=3, callbacks=[Count()])
-    assert during == [2, 2]
+    net.fit(X, T, epochs=10, threads=3, callbacks=[Count()])
+    assert during == [2] * 10
     assert alive(before) == before
     net.predict(normal(3000, 64), threads=2)
     assert alive(before) == before
     with pytest.raises(error):
-        net.fit(X, T, epochs=2, threads=3, callbacks=[Fail()])
+        net.fit(X, T, epochs=10, threads=3, callbacks=[Fail()])
     assert alive(before) == before
     assert started == [3, 2, 3]
 
@@ -225,6 +226,6 @@ def test_auto_does_without_threads(monkeypatch):
     monkeypatch.setattr(_core.Executor, "start", start)
     monkeypatch.setattr(threads, "available", lambda: 4)
     net = classifier(64, 300, 10)
-    net.fit(X, T, epochs=1, threads="auto")
+    net.fit(X, T, epochs=10, threads="auto")
     with pytest.raises(pynn.PynnRuntimeError, match="no threads"):
-        net.fit(X, T, epochs=1, threads=4)
+        net.fit(X, T, epochs=10, threads=4)
