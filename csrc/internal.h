@@ -19,8 +19,8 @@
 #define PYNNI_PANEL 64u       /* packed matrices have their columns rounded up to it */
 #define PYNNI_CHUNK 4096u     /* rule 7: terms of one sum of squares */
 #define PYNNI_WORDS 64u       /* rule 10: random words made at once */
-#define PYNNI_COPY_ROWS 192u  /* rows of a matrix that are copied at once, so many floats apart: */
-#define PYNNI_COPY_STRIDE 272u
+#define PYNNI_ROW_BLOCK 192u  /* rows that hide the reading of a layer's weights, and stay in cache themselves */
+#define PYNNI_COPY_STRIDE 272u /* floats from row to row of a copied block */
 
 /* ---- executor ---------------------------------------------------------- */
 
@@ -94,8 +94,8 @@ size_t pynni_packed(size_t k, size_t n);
 /* Whether a matrix of so many columns is better packed before it is used. */
 int pynni_is_wide(size_t columns);
 
-/* The rows that go through the layers together, so that what they need of a layer stays in cache. */
-size_t pynni_row_block(const pynn_net *net);
+/* The rows that go through the layers together, at most PYNNI_ROW_BLOCK: so many that all blocks are of a size. */
+size_t pynni_row_block(size_t rows);
 
 /* Rows of a weight gradient (I, outputs) that stand in the first-level cache between product and update. */
 size_t pynni_strip_rows(size_t inputs, size_t outputs);
@@ -128,7 +128,7 @@ size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, siz
 enum { PYNNI_FINISH_PLAIN, PYNNI_FINISH_RELU, PYNNI_FINISH_FLUSH, PYNNI_FINISH_FLUSH_RELU };
 
 /* Floats for a block of b, packed, and one of a. */
-#define PYNNI_SCRATCH (PYNNI_BLOCK * PYNNI_PANEL + PYNNI_COPY_ROWS * PYNNI_COPY_STRIDE)
+#define PYNNI_SCRATCH (PYNNI_BLOCK * PYNNI_PANEL + PYNNI_ROW_BLOCK * PYNNI_COPY_STRIDE)
 
 /*
  * c (m, n) = start + a b by rule 2. Element (i, k) of a is a[i a_row + k a_k]; c has dense columns. b (k, n) is plain,
@@ -138,7 +138,7 @@ typedef struct pynni_gemm {
     float *c;
     const float *a;
     const float *b;
-    float *scratch;     /* PYNNI_SCRATCH floats, m <= PYNNI_COPY_ROWS: a and a plain b are copied on the way; or NULL */
+    float *scratch;     /* PYNNI_SCRATCH floats, m <= PYNNI_ROW_BLOCK: a and a plain b are copied on the way; or NULL */
     const float *start; /* (n), or NULL for +0 */
     const float *relu;  /* PYNNI_FINISH_FLUSH_RELU: outputs of that relu, (m, n) with the stride of c */
     size_t c_stride, a_row, a_k;

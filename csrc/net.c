@@ -5,12 +5,9 @@
 
 enum {
     FLOATS_PER_LINE = PYNN_WORKSPACE_ALIGNMENT / sizeof(float),
-    ROW_BLOCK_FLOATS = 16384, /* of the widest layer: 64 KiB, a small part of a second-level cache */
-    ROW_BLOCK_LEAST = 128,    /* enough to hide the reading of the weights */
-    ROW_BLOCK_MOST = PYNNI_COPY_ROWS,
-    WIDE_LEAST = 192,         /* columns: from here on the strides of a plain matrix hurt */
-    STRIP_FLOATS = 2048,      /* of a weight gradient between product and update: a quarter of a first-level cache */
-    STRIP_ROWS_LEAST = 24     /* fewer rows would read the other factor of the product too often */
+    WIDE_LEAST = 192,     /* columns: from here on the strides of a plain matrix hurt */
+    STRIP_FLOATS = 8192,  /* of a weight gradient between product and update: a first-level cache */
+    STRIP_ROWS_LEAST = 24 /* fewer rows would read the other factor of the product too often */
 };
 
 size_t pynni_add(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
@@ -221,17 +218,16 @@ size_t pynni_strip_rows(size_t inputs, size_t outputs)
     return rows < inputs ? rows : inputs;
 }
 
-size_t pynni_row_block(const pynn_net *net)
+size_t pynni_row_block(size_t rows)
 {
-    size_t rows = ROW_BLOCK_FLOATS / net->widest;
-    return rows < ROW_BLOCK_LEAST ? ROW_BLOCK_LEAST : rows > ROW_BLOCK_MOST ? ROW_BLOCK_MOST : rows;
+    return rows == 0 ? 0 : (rows - 1) / ((rows - 1) / PYNNI_ROW_BLOCK + 1) + 1;
 }
 
 static size_t scratch_of(const pynn_net *net) { return pynni_is_wide(net->widest) ? PYNNI_SCRATCH : 0; }
 
 size_t pynni_floats_predict(const pynn_net *net)
 {
-    return pynni_add(pynni_mul(2, pynni_pad(pynni_mul(pynni_row_block(net), net->widest))), scratch_of(net));
+    return pynni_add(pynni_mul(2, pynni_pad(pynni_mul(PYNNI_ROW_BLOCK, net->widest))), scratch_of(net));
 }
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -245,7 +241,6 @@ static float *take(float *workspace, size_t *used, size_t floats)
 
 size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, size_t workers)
 {
-    const size_t block = pynni_row_block(net);
     size_t kept = 0, packed = 0, copies = 0, strip = 0, used = 0;
     pynni_node node;
     for (int more = pynni_node_first(&node, net, net->layer_count, rows); more;
@@ -256,7 +251,7 @@ size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size
         if (node.kind == PYNN_DENSE)
             strip = larger(strip, pynni_mul(pynni_strip_rows(node.inputs, node.outputs), node.outputs));
     }
-    map->own_scratch = pynni_pad(pynni_mul(rows < block ? rows : block, net->widest));
+    map->own_scratch = pynni_pad(pynni_mul(rows < PYNNI_ROW_BLOCK ? rows : PYNNI_ROW_BLOCK, net->widest));
     map->own_strip = pynni_add(map->own_scratch, scratch_of(net));
     map->own_floats = pynni_add(map->own_strip, pynni_pad(strip));
     map->kept = take(workspace, &used, kept);

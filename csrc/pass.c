@@ -333,10 +333,11 @@ static void predict_share(void *argument, size_t worker)
     const predicting *job = argument;
     const pynni_pass *pass = job->pass;
     const pynn_net *net = pass->net;
-    const size_t block = pynni_row_block(net), half = pynni_pad(block * net->widest);
+    const size_t half = pynni_pad(PYNNI_ROW_BLOCK * net->widest);
     float *out = own_of(pass, worker);
-    size_t from, to;
+    size_t from, to, block;
     pynni_share(&from, &to, pass->rows, worker, pynni_workers(pass->executor));
+    block = pynni_row_block(to - from);
     for (size_t first = from; first < to; first += block) {
         const size_t count = to - first < block ? to - first : block;
         const float *in = pass->x + first * pass->x_stride;
@@ -363,7 +364,7 @@ pynn_status pynn_predict(float *y, const pynn_net *net, const float *params, con
     PYNNI_TRY(pynni_check_executor(executor));
     pass.map.own = workspace;
     pass.map.own_floats = pynni_floats_predict(net);
-    pass.map.own_scratch = 2 * pynni_pad(pynni_row_block(net) * net->widest);
+    pass.map.own_scratch = 2 * pynni_pad(PYNNI_ROW_BLOCK * net->widest);
     PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes,
                                     pynni_mul(pynni_workers(executor), pass.map.own_floats)));
     pass.layers = pynni_layers_until(net, end);
@@ -396,7 +397,7 @@ pynn_status pynn_forward(float *y, const pynn_net *net, const float *params, con
     pynni_pass pass;
     pynni_call call;
     PYNNI_TRY(open_pass(&pass, &call, net, params, x, x_stride, y, mask, rows, end, workspace, workspace_bytes));
-    for (size_t block = pynni_row_block(net), first = 0; first < rows; first += block) {
+    for (size_t block = pynni_row_block(rows), first = 0; first < rows; first += block) {
         const size_t count = rows - first < block ? rows - first : block;
         float *drows;
         pynni_pass_forward(&pass, 0, first, count);
@@ -415,7 +416,7 @@ pynn_status pynn_backward(float *grads, float *dx, const float *dy, const pynn_n
     pynni_call call;
     PYNNI_TRY(open_pass(&pass, &call, net, params, x, x_stride, dy, mask, rows, end, workspace, workspace_bytes));
     pynni_pass_turn(&pass, dx != NULL);
-    for (size_t block = pynni_row_block(net), first = 0; first < rows; first += block) {
+    for (size_t block = pynni_row_block(rows), first = 0; first < rows; first += block) {
         const size_t count = rows - first < block ? rows - first : block;
         pynni_pass_backward(&pass, 0, dx != NULL ? dx + first * net->inputs : NULL, dy + first * net->outputs, first,
                             count);

@@ -52,9 +52,9 @@ static void pass_share(void *argument, size_t worker)
     const passing *job = argument;
     const pynni_pass *pass = job->pass;
     const pynni_map *map = &pass->map;
-    const size_t block = pynni_row_block(pass->net);
-    size_t from, to;
+    size_t from, to, block;
     pynni_share(&from, &to, job->batch->rows, worker, pynni_workers(pass->executor));
+    block = pynni_row_block(to - from);
     for (size_t first = from; first < to; first += block) {
         const size_t rows = to - first < block ? to - first : block;
         float *out, *drows;
