@@ -13,7 +13,8 @@
 
 enum {
     STRIPS_PER_WORKER = 8, /* so many strips to choose from make fair shares */
-    STRIP_LEAST = 6        /* rows: a product works on 6 at once */
+    STRIP_LEAST = 6,       /* rows: a product works on 6 at once */
+    TURN_TOGETHER = 65536  /* parameters: fewer are transposed sooner than workers are called */
 };
 
 static float *rows_of(const pynni_pass *pass, const pynni_node *node, size_t first)
@@ -228,7 +229,11 @@ static void turn_share(void *argument, size_t worker)
 void pynni_pass_turn(const pynni_pass *pass, int with_dx)
 {
     turning job = {pass, with_dx};
-    pynni_run(pass->executor, turn_share, &job);
+    if (pass->net->param_count >= TURN_TOGETHER) {
+        pynni_run(pass->executor, turn_share, &job);
+    } else {
+        for (size_t worker = 0; worker < pynni_workers(pass->executor); worker++) turn_share(&job, worker);
+    }
 }
 
 /* The second phase. Strips are whole rows of a weight gradient, or a bias gradient; who starts in a worker's share of

@@ -87,7 +87,7 @@ enum {
     SPINS_TO_YIELD = 200, /* of the caller before it lets others run: a helper may have no core of its own */
     MOST_REST = 1024
 };
-#define SECONDS_TO_FORGIVE 1e-6
+#define SECONDS_TO_FORGIVE 5e-6
 
 static void pause_briefly(void)
 {
