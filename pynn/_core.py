@@ -313,6 +313,7 @@ _FLOATS = ffi.typeof("float[]")
 _LABELS = ffi.typeof("int32_t[]")
 _ORDER = ffi.typeof("uint32_t[]")
 _RATES = ffi.typeof("double[]")
+_LINE = lib.PYNN_WORKSPACE_ALIGNMENT // 4
 
 
 def empty(*shape: int) -> Floats:
@@ -321,6 +322,13 @@ def empty(*shape: int) -> Floats:
         return np.empty(shape, _FLOAT32)
     except (MemoryError, ValueError) as error:
         raise PynnMemoryError(f"{' x '.join(map(str, shape))} floats do not fit in memory") from error
+
+
+def vector(count: int) -> Floats:
+    """Memory for floats that starts on a cache line, so that few vectors of it lie on two."""
+    memory = empty(count + _LINE)
+    first = -(memory.ctypes.data // 4) % _LINE
+    return memory[first : first + count]
 
 
 _from_buffer = ffi.from_buffer

@@ -89,7 +89,7 @@ class Store:
     __slots__ = ("_grads", "guard", "params", "params_c", "seed", "state")
 
     def __init__(self, count: int, seed: int) -> None:
-        self.params = _core.empty(count)
+        self.params = _core.vector(count)
         self.params_c = _core.pointer(self.params)
         self._grads: _core.Floats | None = None
         self.seed = seed
@@ -99,7 +99,7 @@ class Store:
     @property
     def grads(self) -> _core.Floats:
         if self._grads is None:
-            grads = _core.empty(len(self.params))
+            grads = _core.vector(len(self.params))
             grads[:] = 0
             self._grads = grads
         return self._grads

@@ -457,7 +457,7 @@ class Sequential:
     @claiming(READING)
     def predictor(self, batch: int = 1) -> Predictor:
         """A snapshot for predictions of `batch` rows, at least 1, at a time with little overhead."""
-        return Predictor(self._plan, self._store.params.copy(), _core.integer("batch", batch, 1))
+        return Predictor(self._plan, self._store.params, _core.integer("batch", batch, 1))
 
     def trace(
         self, x: ArrayLike, t: ArrayLike, loss: str | None = None, *, sample_weight: ArrayLike | None = None
@@ -517,7 +517,7 @@ class Sequential:
         self._adopt()
         self._store.params[:] = _core.floats("params", state["params"], (self._plan.param_count,))
         (kind, count), (steps, *powers) = state["moments_of"], state["state"]
-        moments = _core.empty(_core.integer("moments", count, 0, 2) * self._plan.param_count)
+        moments = _core.vector(_core.integer("moments", count, 0, 2) * self._plan.param_count)
         if np.shape(state["moments"]) != moments.shape:
             raise PynnValueError(f"{count} moments have the shape {np.shape(state['moments'])}")
         moments[:] = state["moments"]

@@ -32,8 +32,10 @@ class Predictor:
     __slots__ = ("_bound", "_made_of", "_of_row", "_run", "_shapes", "_y")
 
     def __init__(self, plan: Plan, params: Floats, batch: int) -> None:
-        self._made_of = plan.specs, params, batch
-        self._bound, more = (_core.Bound(plan, _core.pointer(params), batch) for _ in range(2))
+        own = _core.vector(plan.param_count)
+        own[:] = params
+        self._made_of = plan.specs, own, batch
+        self._bound, more = (_core.Bound(plan, _core.pointer(own), batch) for _ in range(2))
         self._run, self._y, self._of_row = self._bound.run(), self._bound.y, more.answer
         self._shapes = [(batch, plan.inputs), (plan.inputs,)][: 1 + (batch == 1)]
 
@@ -65,5 +67,5 @@ class Predictor:
 def _restored(specs: Sequence[Mapping[str, float]], params: Floats, batch: int) -> Predictor:
     """What pickle and copy make."""
     plan = _core.Plan(specs)
-    flat = _core.floats("params", params, (plan.param_count,)).copy()
+    flat = _core.floats("params", params, (plan.param_count,))
     return Predictor(plan, flat, _core.integer("batch", batch, 1))

@@ -61,7 +61,7 @@ class Trainer:
             self._bound = bound = optimizer, clip_norm, recipe, recipe._bind(clip)
         kind = bound[3].kind, bound[3].moments
         if kind != self.moments_of:
-            moments = _core.empty(bound[3].moments * self.plan.param_count)
+            moments = _core.vector(bound[3].moments * self.plan.param_count)
             moments[:] = 0
             self.store.state.set(self.store.state.steps, 1.0, 1.0)
             self.set_moments(moments, kind)
