@@ -32,27 +32,46 @@ static const pynni_kernels *kernels_of(int32_t isa)
 
 /* ---- floating-point environment ---------------------------------------- */
 
+/* The control register, which sets rounding, flushing and traps. ENVIRONMENT in it is rule 1. STATUS_FLAGS belong to the
+ * caller: sticky exceptions and conditions. */
 #if defined(__x86_64__) || defined(__SSE2__)
 #include <immintrin.h>
-#define STATUS_FLAGS 0x3Fu /* sticky exception flags: they belong to the caller */
+#define STATUS_FLAGS 0x3Fu
 #define ENVIRONMENT 0x1F80u
 static uint64_t environment_get(void) { return _mm_getcsr(); }
 static void environment_set(uint64_t value) { _mm_setcsr((uint32_t)value); }
-#elif defined(__aarch64__) && defined(__GNUC__)
-#define STATUS_FLAGS 0u
+#else
 #define ENVIRONMENT 0u
+#if defined(__aarch64__)
+#define STATUS_FLAGS 0u
+#define READ "mrs %0, fpcr"
+#define WRITE "msr fpcr, %0"
+#elif defined(__arm__) && defined(__ARM_FP)
+#define STATUS_FLAGS 0xF800009Fu
+#define READ "vmrs %0, fpscr"
+#define WRITE "vmsr fpscr, %0"
+#elif defined(__riscv_flen)
+#define STATUS_FLAGS 0x1Fu
+#define READ "frcsr %0"
+#define WRITE "fscsr %0"
+#elif defined(__s390x__)
+#define STATUS_FLAGS 0x00F8FF70u /* also the rounding of decimal numbers */
+#define READ "efpc %0"
+#define WRITE "sfpc %0"
+#endif
+#ifdef READ
 static uint64_t environment_get(void)
 {
-    uint64_t value;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(value));
+    uintptr_t value;
+    __asm__ volatile(READ : "=r"(value));
     return value;
 }
-static void environment_set(uint64_t value) { __asm__ volatile("msr fpcr, %0" : : "r"(value) : "memory"); }
-#else
+static void environment_set(uint64_t value) { __asm__ volatile(WRITE : : "r"((uintptr_t)value) : "memory"); }
+#else /* WebAssembly and software floating point have but one; elsewhere the caller's must be that of rule 1 */
 #define STATUS_FLAGS 0u
-#define ENVIRONMENT 0u
 static uint64_t environment_get(void) { return ENVIRONMENT; }
 static void environment_set(uint64_t value) { (void)value; }
+#endif
 #endif
 
 /* What kernel_answers gives on a machine that keeps the contract. */
@@ -62,8 +81,9 @@ static int is_foreign(uint64_t environment) { return (environment & ~(uint64_t)S
 
 /* ---- known answers ----------------------------------------------------- */
 
-/* Sums that come out differently when flags or the machine break rule 1; volatile, so that they are computed here. */
-static int arithmetic_conforms(void)
+/* How flags or the machine break rule 1, or NULL: sums that then come out differently; volatile, so that they are computed
+ * here. */
+static const char *broken_arithmetic(void)
 {
     volatile float one = 1.0f, tiny = 0x1p-24f, third = 0x1.555556p-2f, three = 3.0f, small = 0x1p-140f, zero = 0.0f;
     volatile float absorbed = one + tiny;         /* ties to even; not with another rounding mode */
@@ -73,7 +93,11 @@ static int arithmetic_conforms(void)
     volatile float apart = third * three - product; /* 2^-25 if contracted to fma */
     volatile float subnormal = small * one;       /* 0 if flushed */
     volatile float bad = zero / zero;
-    return absorbed == 1.0f && up == 1.0f + 0x1p-23f && lost == 0.0f && apart == 0.0f && subnormal > 0.0f && bad != bad;
+    if (absorbed != 1.0f || up != 1.0f + 0x1p-23f) return "rule 1: rounding is not to nearest, ties to even";
+    if (lost != 0.0f) return "rule 1: sums are reassociated, or computed in a wider type";
+    if (apart != 0.0f) return "rule 1: a product and a sum are contracted to one fma";
+    if (!(subnormal > 0.0f)) return "rule 1: subnormal numbers are flushed to zero";
+    return bad != bad ? NULL : "rule 1: NaN is taken for a number";
 }
 
 enum { ANSWERS = 19 };
@@ -122,12 +146,16 @@ static uint32_t kernel_answers(const pynni_kernels *kernels)
     return h;
 }
 
-static int conforms(const pynni_kernels *kernels)
+/* How a machine with these kernels breaks the contract, or NULL; in the environment of rule 1. */
+static const char *broken_by(const pynni_kernels *kernels)
 {
+    const char *rule = broken_arithmetic();
+    if (rule == NULL && kernel_answers(kernels) != KERNEL_ANSWERS)
+        rule = "rules 2 to 10: the kernels of the instruction set give wrong numbers";
 #ifdef PYNNI_VOCABULARY /* a test in double has answers of its own */
-    return arithmetic_conforms() || kernel_answers(kernels) != KERNEL_ANSWERS;
+    return NULL;
 #else
-    return arithmetic_conforms() && kernel_answers(kernels) == KERNEL_ANSWERS;
+    return rule;
 #endif
 }
 
@@ -139,12 +167,13 @@ static const pynni_kernels *chosen; /* NULL until the first call; read and writt
 static pynn_status adopt(const pynni_kernels *kernels)
 {
     if (kernels == NULL) return PYNN_NO_ISA;
-    if (!conforms(kernels)) return PYNN_BAD_ARITHMETIC;
+    if (broken_by(kernels) != NULL) return PYNN_BAD_ARITHMETIC;
     __atomic_store_n(&chosen, kernels, __ATOMIC_RELEASE);
     return PYNN_OK;
 }
 
-static pynn_status choose(void)
+/* The best kernels of this build and machine, or those that the environment names. */
+static const pynni_kernels *wanted_kernels(void)
 {
     static const int32_t best_first[] = {PYNN_ISA_AVX512, PYNN_ISA_AVX2, PYNN_ISA_NEON, PYNN_ISA_SSE2, PYNN_ISA_SCALAR};
     const char *wanted = getenv("PYNN_ISA");
@@ -153,7 +182,7 @@ static pynn_status choose(void)
         if (wanted == NULL || *wanted == '\0' || strcmp(wanted, names[best_first[i]]) == 0)
             kernels = kernels_of(best_first[i]);
     }
-    return adopt(kernels);
+    return kernels;
 }
 
 pynn_status pynni_enter(pynni_call *call)
@@ -162,7 +191,7 @@ pynn_status pynni_enter(pynni_call *call)
     if (is_foreign(call->environment)) environment_set(ENVIRONMENT);
     call->kernels = __atomic_load_n(&chosen, __ATOMIC_ACQUIRE);
     if (call->kernels == NULL) {
-        pynn_status status = choose();
+        pynn_status status = adopt(wanted_kernels());
         if (status != PYNN_OK) {
             pynni_leave(call);
             return status;
@@ -195,4 +224,16 @@ pynn_status pynn_isa_set(int32_t isa)
     status = adopt(pynn_isa_name(isa) != NULL ? kernels_of(isa) : NULL);
     if (is_foreign(environment)) environment_set(environment);
     return status;
+}
+
+const char *pynn_broken_rule(void)
+{
+    const uint64_t environment = environment_get();
+    const pynni_kernels *kernels = __atomic_load_n(&chosen, __ATOMIC_ACQUIRE);
+    const char *rule;
+    if (is_foreign(environment)) environment_set(ENVIRONMENT);
+    if (kernels == NULL) kernels = wanted_kernels();
+    rule = kernels != NULL ? broken_by(kernels) : NULL;
+    if (is_foreign(environment)) environment_set(environment);
+    return rule;
 }

@@ -368,6 +368,26 @@ PYNN_API pynn_status pynn_isa_set(int32_t isa);
 /* "scalar", "sse2", "avx2", "avx512", "neon", or NULL beyond the last. */
 PYNN_API const char *pynn_isa_name(int32_t isa);
 
+/* Why functions return PYNN_BAD_ARITHMETIC: which rule of docs/arithmetic.md is broken, and how; NULL if none is. */
+PYNN_API const char *pynn_broken_rule(void);
+
+/* ---- self-test --------------------------------------------------------- */
+
+#define PYNN_DIGEST 65 /* characters of a SHA-256 in hexadecimal, and the 0 that ends it */
+
+/*
+ * Fixed runs that prove a build and machine: trainings over all layers, losses, optimizers and odd shapes, predictions,
+ * functions, random numbers. Each is numbered from 0 and has a name; NULL beyond the last.
+ */
+PYNN_API const char *pynn_selftest_name(size_t run);
+
+/* Workspace of every run; workers as in the executor, 1 without. Some 600 kB for one. */
+PYNN_API pynn_status pynn_selftest_bytes(size_t *bytes, size_t workers);
+
+/* Does a run and gives the SHA-256 of its results; PYNN_BAD_ARITHMETIC if it is not that of the contract. */
+PYNN_API pynn_status pynn_selftest(char digest[PYNN_DIGEST], size_t run, const pynn_executor *executor,
+                                   void *workspace, size_t workspace_bytes);
+
 /* binding: end */
 
 #ifdef __cplusplus

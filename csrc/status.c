@@ -1,4 +1,4 @@
-/* Status codes as text, and the version: the only English sentences of the library. */
+/* Status codes as text, and the version. */
 #include "internal.h"
 
 #define TEXT_OF(x) #x

@@ -1,0 +1,504 @@
+/* The self-test: trainings, predictions, functions and random numbers that are fixed to the last bit, and the digests
+ * that version 1 of the contract gives them. It sees the library as a program does, through pynn.h alone. Its inputs
+ * are random words of rule 10, made into floats by operations that are exact in any floating-point environment. */
+#include "arith.h"
+
+#include "pynn.h"
+
+#include <string.h>
+
+#define TRY(expression)                         \
+    do {                                        \
+        pynn_status status_ = (expression);     \
+        if (status_ != PYNN_OK) return status_; \
+    } while (0)
+
+/* ---- SHA-256 (FIPS 180-4) ---------------------------------------------- */
+
+enum { HASH_BLOCK = 64 };
+
+typedef struct sha256 {
+    uint32_t state[8];
+    uint64_t length; /* bytes so far */
+    unsigned char block[HASH_BLOCK];
+} sha256;
+
+static const uint32_t round_constants[64] = {
+    0x428a2f98u, 0x71374491u, 0xb5c0fbcfu, 0xe9b5dba5u, 0x3956c25bu, 0x59f111f1u, 0x923f82a4u, 0xab1c5ed5u,
+    0xd807aa98u, 0x12835b01u, 0x243185beu, 0x550c7dc3u, 0x72be5d74u, 0x80deb1feu, 0x9bdc06a7u, 0xc19bf174u,
+    0xe49b69c1u, 0xefbe4786u, 0x0fc19dc6u, 0x240ca1ccu, 0x2de92c6fu, 0x4a7484aau, 0x5cb0a9dcu, 0x76f988dau,
+    0x983e5152u, 0xa831c66du, 0xb00327c8u, 0xbf597fc7u, 0xc6e00bf3u, 0xd5a79147u, 0x06ca6351u, 0x14292967u,
+    0x27b70a85u, 0x2e1b2138u, 0x4d2c6dfcu, 0x53380d13u, 0x650a7354u, 0x766a0abbu, 0x81c2c92eu, 0x92722c85u,
+    0xa2bfe8a1u, 0xa81a664bu, 0xc24b8b70u, 0xc76c51a3u, 0xd192e819u, 0xd6990624u, 0xf40e3585u, 0x106aa070u,
+    0x19a4c116u, 0x1e376c08u, 0x2748774cu, 0x34b0bcb5u, 0x391c0cb3u, 0x4ed8aa4au, 0x5b9cca4fu, 0x682e6ff3u,
+    0x748f82eeu, 0x78a5636fu, 0x84c87814u, 0x8cc70208u, 0x90befffau, 0xa4506cebu, 0xbef9a3f7u, 0xc67178f2u,
+};
+
+static uint32_t turned(uint32_t x, int n) { return x >> n | x << (32 - n); }
+
+static void hash_block(sha256 *h)
+{
+    uint32_t w[64], s[8];
+    for (size_t i = 0; i < 16; i++) {
+        const unsigned char *b = h->block + 4 * i;
+        w[i] = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+    }
+    for (size_t i = 16; i < 64; i++) {
+        const uint32_t a = w[i - 15], b = w[i - 2];
+        w[i] = w[i - 16] + (turned(a, 7) ^ turned(a, 18) ^ a >> 3) + w[i - 7] +
+               (turned(b, 17) ^ turned(b, 19) ^ b >> 10);
+    }
+    memcpy(s, h->state, sizeof s);
+    for (size_t i = 0; i < 64; i++) {
+        const uint32_t up = s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) +
+                            ((s[4] & s[5]) ^ (~s[4] & s[6])) + round_constants[i] + w[i];
+        const uint32_t down = (turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22)) +
+                              ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+        memmove(s + 1, s, 7 * sizeof *s);
+        s[4] += up;
+        s[0] = up + down;
+    }
+    for (size_t i = 0; i < 8; i++) h->state[i] += s[i];
+}
+
+static void hash_byte(sha256 *h, unsigned char byte)
+{
+    h->block[h->length++ % HASH_BLOCK] = byte;
+    if (h->length % HASH_BLOCK == 0) hash_block(h);
+}
+
+static void hash_begin(sha256 *h)
+{
+    *h = (sha256){.state = {0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au, 0x510e527fu, 0x9b05688cu, 0x1f83d9abu,
+                            0x5be0cd19u}};
+}
+
+static void hash_end(char digest[PYNN_DIGEST], sha256 *h)
+{
+    const uint64_t bits = 8 * h->length;
+    hash_byte(h, 0x80);
+    while (h->length % HASH_BLOCK != HASH_BLOCK - 8) hash_byte(h, 0);
+    for (int shift = 56; shift >= 0; shift -= 8) hash_byte(h, (unsigned char)(bits >> shift));
+    for (size_t i = 0; i < PYNN_DIGEST - 1; i++)
+        digest[i] = "0123456789abcdef"[h->state[i / 8] >> (28 - i % 8 * 4) & 15u];
+    digest[PYNN_DIGEST - 1] = '\0';
+}
+
+/* Rule 12: little-endian bytes. */
+static void hash_integer(sha256 *h, uint64_t x, int bytes)
+{
+    for (int i = 0; i < bytes; i++) hash_byte(h, (unsigned char)(x >> 8 * i));
+}
+
+static uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* Rule 12: sign and payload of a NaN are not specified, so all of them are one. */
+static void hash_floats(sha256 *h, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = bits_of(x[i]);
+        hash_integer(h, (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits, 4);
+    }
+}
+
+static void hash_double(sha256 *h, double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    hash_integer(h, bits, 8);
+}
+
+/* ---- the runs ---------------------------------------------------------- */
+
+enum { INPUTS = 3 << 24, TARGETS, LABELS, WEIGHTS, DRAWN }; /* streams of random words */
+enum { BY_LABEL = 1, WEIGHTED = 2, SUBNORMAL = 4 };
+
+/* A training on `rows` rows in batches, `epochs` times, then predictions and gradients. The net is dense, first, dense,
+ * second, dense, and what the loss needs at its end. */
+typedef struct training {
+    int32_t first, second, loss, flags;
+    const pynn_optimizer *optimizer;
+    double rate;
+    size_t rows, batch, epochs, inputs, hidden, middle, outputs;
+} training;
+
+typedef struct selftest {
+    const char *name, *golden;
+    pynn_status (*other)(sha256 *h); /* instead of a training */
+    training training;
+} selftest;
+
+static pynn_status random_numbers(sha256 *h);
+static pynn_status functions(sha256 *h);
+static pynn_status losses(sha256 *h);
+
+static const pynn_optimizer sgd = {PYNN_SGD, 0, 0, 0, 0, 0, 0, 0};
+static const pynn_optimizer sgd_l2 = {PYNN_SGD, 0, 0, 0, 0, 0, 0.01, 0};
+static const pynn_optimizer momentum = {PYNN_SGD, 0, 0.9, 0, 0, 0, 0, 0};
+static const pynn_optimizer nesterov_clipped = {PYNN_SGD, 1, 0.8, 0, 0, 0, 0.001, 0.5};
+static const pynn_optimizer adam = {PYNN_ADAM, 0, 0, 0.9, 0.999, 1e-8, 0, 0};
+static const pynn_optimizer adam_l2 = {PYNN_ADAM, 0, 0, 0.8, 0.99, 1e-6, 0.01, 0};
+static const pynn_optimizer adamw = {PYNN_ADAMW, 0, 0, 0.9, 0.999, 1e-8, 0.1, 0};
+static const pynn_optimizer adamw_clipped = {PYNN_ADAMW, 0, 0, 0.9, 0.999, 1e-8, 0.1, 0.25};
+
+#define TRAINING(...) NULL, {__VA_ARGS__}
+
+static const selftest runs[] = {
+    {"random numbers", "", random_numbers, {0}},
+    {"functions", "", functions, {0}},
+    {"losses", "", losses, {0}},
+    {"identity", "",
+     TRAINING(PYNN_IDENTITY, PYNN_IDENTITY, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 7, 6, 3)},
+    {"relu", "",
+     TRAINING(PYNN_RELU, PYNN_RELU, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 7, 6, 3)},
+    {"leaky relu", "",
+     TRAINING(PYNN_LEAKY_RELU, PYNN_LEAKY_RELU, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 7, 6, 3)},
+    {"sigmoid", "",
+     TRAINING(PYNN_SIGMOID, PYNN_SIGMOID, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 7, 6, 3)},
+    {"tanh", "",
+     TRAINING(PYNN_TANH, PYNN_TANH, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 7, 6, 3)},
+    {"softplus", "",
+     TRAINING(PYNN_SOFTPLUS, PYNN_SOFTPLUS, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 7, 6, 3)},
+    {"gelu", "",
+     TRAINING(PYNN_GELU, PYNN_GELU, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 7, 6, 3)},
+    {"silu", "",
+     TRAINING(PYNN_SILU, PYNN_SILU, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 7, 6, 3)},
+    {"softmax inside", "",
+     TRAINING(PYNN_SOFTMAX, PYNN_RELU, PYNN_MEAN_SQUARED_ERROR, 0, &adam, 0.01, 23, 8, 5, 5, 7, 21, 3)},
+    {"dropout", "",
+     TRAINING(PYNN_DROPOUT, PYNN_DROPOUT, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.01, 23, 8, 5, 5, 19, 12, 3)},
+    {"squared error", "",
+     TRAINING(PYNN_TANH, PYNN_RELU, PYNN_SQUARED_ERROR, 0, &sgd, 0.005, 19, 7, 4, 4, 9, 8, 5)},
+    {"half squared error", "",
+     TRAINING(PYNN_TANH, PYNN_RELU, PYNN_HALF_SQUARED_ERROR, 0, &sgd, 0.01, 19, 7, 4, 4, 9, 8, 17)},
+    {"mean squared error", "",
+     TRAINING(PYNN_TANH, PYNN_RELU, PYNN_MEAN_SQUARED_ERROR, 0, &sgd, 0.05, 19, 7, 4, 4, 9, 8, 3)},
+    {"cross entropy, labels", "",
+     TRAINING(PYNN_TANH, PYNN_RELU, PYNN_CROSS_ENTROPY, BY_LABEL, &sgd, 0.05, 19, 7, 4, 4, 9, 8, 19)},
+    {"cross entropy, rows", "",
+     TRAINING(PYNN_TANH, PYNN_RELU, PYNN_CROSS_ENTROPY, 0, &sgd, 0.05, 19, 7, 4, 4, 9, 8, 6)},
+    {"binary cross entropy", "",
+     TRAINING(PYNN_TANH, PYNN_RELU, PYNN_BINARY_CROSS_ENTROPY, 0, &sgd, 0.05, 19, 7, 4, 4, 9, 8, 18)},
+    {"sgd, l2 decay", "",
+     TRAINING(PYNN_RELU, PYNN_TANH, PYNN_CROSS_ENTROPY, BY_LABEL, &sgd_l2, 0.1, 21, 6, 4, 6, 11, 5, 2)},
+    {"momentum", "",
+     TRAINING(PYNN_RELU, PYNN_TANH, PYNN_CROSS_ENTROPY, BY_LABEL, &momentum, 0.05, 21, 6, 4, 6, 11, 5, 2)},
+    {"nesterov, clipped", "",
+     TRAINING(PYNN_RELU, PYNN_TANH, PYNN_CROSS_ENTROPY, BY_LABEL, &nesterov_clipped, 0.05, 21, 6, 4, 6, 11, 5, 2)},
+    {"adam, l2 decay", "",
+     TRAINING(PYNN_RELU, PYNN_TANH, PYNN_CROSS_ENTROPY, BY_LABEL, &adam_l2, 0.02, 21, 6, 4, 6, 11, 5, 2)},
+    {"adamw", "",
+     TRAINING(PYNN_RELU, PYNN_TANH, PYNN_CROSS_ENTROPY, BY_LABEL, &adamw, 0.02, 21, 6, 4, 6, 11, 5, 2)},
+    {"adamw, clipped", "",
+     TRAINING(PYNN_RELU, PYNN_TANH, PYNN_MEAN_SQUARED_ERROR, 0, &adamw_clipped, 0.02, 11, 4, 2, 37, 101, 13, 2)},
+    {"one of everything", "",
+     TRAINING(PYNN_SOFTPLUS, PYNN_GELU, PYNN_BINARY_CROSS_ENTROPY, 0, &adam, 0.01, 3, 1, 4, 1, 1, 1, 1)},
+    {"prime sizes", "",
+     TRAINING(PYNN_SILU, PYNN_LEAKY_RELU, PYNN_CROSS_ENTROPY, BY_LABEL, &momentum, 0.02, 37, 13, 3, 31, 67, 17, 7)},
+    {"wide layers", "",
+     TRAINING(PYNN_RELU, PYNN_GELU, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.001, 29, 29, 2, 19, 200, 71, 33)},
+    {"300 inputs", "",
+     TRAINING(PYNN_TANH, PYNN_RELU, PYNN_CROSS_ENTROPY, BY_LABEL, &momentum, 0.01, 11, 4, 2, 300, 3, 4, 2)},
+    {"300 outputs", "",
+     TRAINING(PYNN_SIGMOID, PYNN_TANH, PYNN_SQUARED_ERROR, 0, &sgd, 0.0001, 9, 5, 2, 3, 5, 300, 2)},
+    {"523 rows in a batch", "",
+     TRAINING(PYNN_GELU, PYNN_DROPOUT, PYNN_CROSS_ENTROPY, BY_LABEL | WEIGHTED, &adam, 0.01, 523, 523, 2, 3, 4, 3, 2)},
+    {"weights, some 0", "",
+     TRAINING(PYNN_TANH, PYNN_DROPOUT, PYNN_MEAN_SQUARED_ERROR, WEIGHTED, &adam, 0.01, 25, 2, 4, 3, 6, 5, 2)},
+    {"subnormal inputs", "",
+     TRAINING(PYNN_LEAKY_RELU, PYNN_IDENTITY, PYNN_SQUARED_ERROR, SUBNORMAL, &momentum, 0.05, 12, 5, 3, 5, 6, 7, 2)},
+    {"1000 steps of adam", "",
+     TRAINING(PYNN_TANH, PYNN_SILU, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.003, 20, 10, 500, 4, 6, 5, 3)},
+};
+enum { RUNS = sizeof runs / sizeof runs[0] };
+
+const char *pynn_selftest_name(size_t number) { return number < RUNS ? runs[number].name : NULL; }
+
+/* ---- numbers ----------------------------------------------------------- */
+
+enum { SAMPLES = 64, SEED = 1 };
+
+/* n words of a stream, each through f. */
+static pynn_status from_words(float *x, size_t n, uint32_t stream, float (*f)(uint32_t word))
+{
+    uint32_t words[SAMPLES];
+    for (size_t i = 0; i < n; i += SAMPLES) {
+        const size_t count = n - i < SAMPLES ? n - i : SAMPLES;
+        TRY(pynn_random_words(words, count, i, SEED, 0, stream));
+        for (size_t j = 0; j < count; j++) x[i + j] = f(words[j]);
+    }
+    return PYNN_OK;
+}
+
+static float of_bits(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+
+static float small(uint32_t word) { return (float)((int32_t)(word >> 8) - (1 << 23)) * 0x1p-22f; } /* -2 <= x < 2 */
+static float large(uint32_t word) { return (float)((int32_t)(word >> 8) - (1 << 23)) * 0x1p-18f; } /* -32 <= x < 32 */
+static float unit(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }                         /* 0 <= x < 1 */
+static float quarters(uint32_t word) { return (float)(word >> 30) * 0.25f; }                       /* 0 .. 0.75 */
+static float subnormal(uint32_t word) { return of_bits(word & 0x807fffffu); }
+
+static pynn_status random_numbers(sha256 *h)
+{
+    enum { ROWS = 11, COLUMNS = 13, ORDERED = 300 };
+    float w[ROWS * COLUMNS], b[COLUMNS];
+    uint32_t words[ORDERED];
+    TRY(pynn_random_words(words, ORDERED, ((uint64_t)1 << 40) - 7, 0xfedcba9876543210u, 0xffffffffu, DRAWN));
+    for (size_t i = 0; i < ORDERED; i++) hash_integer(h, words[i], 4);
+    TRY(pynn_permutation(words, ORDERED, SEED, 3));
+    for (size_t i = 0; i < ORDERED; i++) hash_integer(h, words[i], 4);
+    for (int32_t init = PYNN_INIT_HE_NORMAL; init <= PYNN_INIT_GLOROT_UNIFORM; init++) {
+        TRY(pynn_dense_draw(w, b, ROWS, COLUMNS, init, SEED, 5));
+        hash_floats(h, w, ROWS * COLUMNS);
+    }
+    return PYNN_OK;
+}
+
+#define LEAKY_SLOPE 0.1
+
+/* Every activation, forward and backward, at 2^14 floats spread over all 2^32. */
+static pynn_status functions(sha256 *h)
+{
+    const uint32_t stride = 262147; /* a prime near 2^18 */
+    float s[SAMPLES], a[SAMPLES], da[SAMPLES];
+    for (int32_t kind = PYNN_IDENTITY; kind <= PYNN_SILU; kind++) {
+        for (uint32_t first = 0; first < 1u << 14; first += SAMPLES) {
+            for (uint32_t i = 0; i < SAMPLES; i++) s[i] = of_bits((first + i) * stride);
+            TRY(from_words(da, SAMPLES, DRAWN, small));
+            TRY(pynn_activation_forward(a, s, SAMPLES, kind, LEAKY_SLOPE));
+            TRY(pynn_activation_backward(da, da, s, a, SAMPLES, kind, LEAKY_SLOPE));
+            hash_floats(h, a, SAMPLES);
+            hash_floats(h, da, SAMPLES);
+        }
+    }
+    return PYNN_OK;
+}
+
+/* Softmax and every loss over rows of scores from -32 to 32, of widths on both sides of rule 3's sixteen lanes. */
+static pynn_status losses(sha256 *h)
+{
+    static const size_t widths[] = {1, 2, 15, 16, 17, 40};
+    enum { ROWS = 3, WIDEST = 40 };
+    float s[ROWS * WIDEST], t[ROWS * WIDEST], out[ROWS * WIDEST], each[ROWS];
+    int32_t labels[ROWS];
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        const size_t width = widths[i], n = ROWS * width;
+        TRY(from_words(s, n, INPUTS, large));
+        TRY(from_words(t, n, TARGETS, unit));
+        TRY(pynn_softmax_forward(out, s, ROWS, width));
+        hash_floats(h, out, n);
+        TRY(pynn_softmax_backward(out, t, out, ROWS, width));
+        hash_floats(h, out, n);
+        for (size_t r = 0; r < ROWS; r++) labels[r] = (int32_t)(r * 7 % width);
+        for (int32_t kind = PYNN_SQUARED_ERROR; kind <= PYNN_BINARY_CROSS_ENTROPY + 1; kind++) {
+            const int by_label = kind > PYNN_BINARY_CROSS_ENTROPY;
+            const pynn_targets targets = {by_label ? NULL : t, width, by_label ? labels : NULL, NULL};
+            double loss;
+            TRY(pynn_loss(&loss, each, out, s, &targets, ROWS, width, by_label ? PYNN_CROSS_ENTROPY : kind));
+            hash_double(h, loss);
+            hash_floats(h, each, ROWS);
+            hash_floats(h, out, n);
+        }
+    }
+    return PYNN_OK;
+}
+
+/* ---- trainings --------------------------------------------------------- */
+
+enum { LAYERS = 6, MOST_STEPS = 16 };
+#define DROPOUT_PROBABILITY 0.3
+
+static pynn_layer layer_of(int32_t kind)
+{
+    return (pynn_layer){.kind = kind, .value = kind == PYNN_LEAKY_RELU ? LEAKY_SLOPE
+                                             : kind == PYNN_DROPOUT    ? DROPOUT_PROBABILITY
+                                                                       : 0.0};
+}
+
+static pynn_layer dense(size_t inputs, size_t outputs)
+{
+    return (pynn_layer){.kind = PYNN_DENSE, .inputs = inputs, .outputs = outputs};
+}
+
+static pynn_status make_net(pynn_net *net, pynn_layer layers[LAYERS], const training *run)
+{
+    size_t count = LAYERS;
+    layers[0] = dense(run->inputs, run->hidden);
+    layers[1] = layer_of(run->first);
+    layers[2] = dense(run->hidden, run->middle);
+    layers[3] = layer_of(run->second);
+    layers[4] = dense(run->middle, run->outputs);
+    if (run->loss == PYNN_CROSS_ENTROPY) layers[5] = layer_of(PYNN_SOFTMAX);
+    else if (run->loss == PYNN_BINARY_CROSS_ENTROPY) layers[5] = layer_of(PYNN_SIGMOID);
+    else count = LAYERS - 1;
+    return pynn_net_init(net, layers, count);
+}
+
+/* The arrays of a training. */
+typedef struct arrays {
+    float *x, *t, *weights, *params, *moments, *grads, *y, *dx;
+    int32_t *labels;
+    uint32_t *order;
+    void *workspace;
+    size_t workspace_bytes;
+} arrays;
+
+/* Takes n numbers of 4 bytes from the memory, and the bytes up to the next alignment; with memory NULL only counts. */
+static void *take(size_t *used, void *memory, size_t n)
+{
+    void *start = memory != NULL ? (unsigned char *)memory + *used : NULL;
+    *used += (n * sizeof(float) + PYNN_WORKSPACE_ALIGNMENT - 1) / PYNN_WORKSPACE_ALIGNMENT * PYNN_WORKSPACE_ALIGNMENT;
+    return start;
+}
+
+/* Lays the arrays out in memory, unless that is NULL, and gives the bytes they need. */
+static pynn_status lay_out(size_t *bytes, arrays *a, void *memory, const training *run, const pynn_net *net,
+                           size_t workers)
+{
+    size_t used = 0, predict, pass, train;
+    TRY(pynn_predict_bytes(&predict, net, workers));
+    TRY(pynn_pass_bytes(&pass, net, run->rows));
+    TRY(pynn_train_bytes(&train, net, run->optimizer, run->batch, workers));
+    *a = (arrays){
+        .x = take(&used, memory, run->rows * run->inputs),
+        .t = take(&used, memory, run->rows * run->outputs),
+        .weights = take(&used, memory, run->rows),
+        .params = take(&used, memory, net->param_count),
+        .moments = take(&used, memory, 2 * net->param_count),
+        .grads = take(&used, memory, net->param_count),
+        .y = take(&used, memory, run->rows * run->outputs),
+        .dx = take(&used, memory, run->rows * run->inputs),
+        .labels = take(&used, memory, run->rows),
+        .order = take(&used, memory, run->rows),
+        .workspace = take(&used, memory, 0),
+        .workspace_bytes = predict > pass ? (predict > train ? predict : train) : (pass > train ? pass : train),
+    };
+    if (used > SIZE_MAX / 2 - a->workspace_bytes) return PYNN_TOO_LARGE;
+    *bytes = used + a->workspace_bytes;
+    return PYNN_OK;
+}
+
+/* Targets are rows of numbers from 0 to 1; for a cross-entropy u, 1 - u, 0, 0 ... */
+static pynn_status fill(const arrays *a, const training *run, const pynn_net *net)
+{
+    const size_t numbers = run->rows * run->outputs;
+    TRY(from_words(a->x, run->rows * run->inputs, INPUTS, run->flags & SUBNORMAL ? subnormal : small));
+    TRY(from_words(a->t, numbers, TARGETS, unit));
+    for (size_t i = 0; run->loss == PYNN_CROSS_ENTROPY && i < numbers; i++) {
+        if (i % run->outputs == 1) a->t[i] = 1.0f - a->t[i - 1];
+        else if (i % run->outputs > 1) a->t[i] = 0.0f;
+    }
+    TRY(from_words(a->weights, run->rows, WEIGHTS, quarters));
+    TRY(pynn_random_words(a->order, run->rows, 0, SEED, 0, LABELS));
+    for (size_t r = 0; r < run->rows; r++) a->labels[r] = (int32_t)(a->order[r] % run->outputs);
+    memset(a->moments, 0, 2 * net->param_count * sizeof *a->moments);
+    return pynn_net_draw(a->params, net, SEED);
+}
+
+static pynn_status train(sha256 *h, const training *run, const arrays *a, const pynn_net *net,
+                         const pynn_targets *targets, const pynn_executor *executor, pynn_state *state)
+{
+    const size_t steps = (run->rows - 1) / run->batch + 1;
+    double rates[MOST_STEPS];
+    for (size_t k = 0; k < steps; k++) rates[k] = run->rate;
+    for (uint32_t epoch = 0; epoch < run->epochs; epoch++) {
+        pynn_totals totals = {0.0, 0.0};
+        TRY(pynn_permutation(a->order, run->rows, SEED, epoch));
+        TRY(pynn_train_steps(a->params, a->moments, state, &totals, NULL, net, run->optimizer, a->x, run->inputs,
+                             targets, run->rows, a->order, run->rows, run->batch, rates, steps, run->loss, SEED,
+                             executor, a->workspace, a->workspace_bytes));
+        hash_double(h, totals.loss);
+        hash_double(h, totals.weight);
+    }
+    return PYNN_OK;
+}
+
+/* Trains, and hashes the losses, all that training changes, predictions, and gradients of another step. */
+static pynn_status train_and_predict(sha256 *h, const training *run, const pynn_executor *executor, void *memory,
+                                     size_t memory_bytes)
+{
+    pynn_layer layers[LAYERS];
+    pynn_net net;
+    arrays a;
+    pynn_targets targets;
+    pynn_state state = {0, 1.0, 1.0};
+    pynn_mask mask = {.seed = SEED};
+    size_t bytes, moments;
+    double loss;
+    TRY(make_net(&net, layers, run));
+    TRY(lay_out(&bytes, &a, memory, run, &net, executor != NULL ? executor->workers : 1));
+    if (memory_bytes < bytes) return PYNN_BAD_WORKSPACE;
+    TRY(fill(&a, run, &net));
+    targets = (pynn_targets){.rows = run->flags & BY_LABEL ? NULL : a.t, .stride = run->outputs,
+                             .labels = run->flags & BY_LABEL ? a.labels : NULL,
+                             .weights = run->flags & WEIGHTED ? a.weights : NULL};
+
+    TRY(train(h, run, &a, &net, &targets, executor, &state));
+    TRY(pynn_optimizer_moments(&moments, run->optimizer));
+    hash_floats(h, a.params, net.param_count);
+    hash_floats(h, a.moments, moments * net.param_count);
+    hash_integer(h, state.steps, 8);
+    hash_double(h, state.beta1_power);
+    hash_double(h, state.beta2_power);
+
+    for (int32_t end = PYNN_OUTPUTS; end <= PYNN_SCORES; end++) {
+        TRY(pynn_predict(a.y, &net, a.params, a.x, run->inputs, run->rows, end, executor, a.workspace,
+                         a.workspace_bytes));
+        hash_floats(h, a.y, run->rows * run->outputs);
+    }
+
+    mask.step = (uint32_t)state.steps;
+    TRY(pynn_loss_and_grad(&loss, a.grads, &net, a.params, a.x, run->inputs, &targets, &mask, run->rows, run->loss,
+                           a.workspace, a.workspace_bytes));
+    hash_double(h, loss);
+    hash_floats(h, a.grads, net.param_count);
+    TRY(pynn_forward(a.y, &net, a.params, a.x, run->inputs, &mask, run->rows, PYNN_OUTPUTS, a.workspace,
+                     a.workspace_bytes));
+    TRY(pynn_backward(a.grads, a.dx, a.y, &net, a.params, a.x, run->inputs, &mask, run->rows, PYNN_OUTPUTS, a.workspace,
+                      a.workspace_bytes));
+    hash_floats(h, a.grads, net.param_count);
+    hash_floats(h, a.dx, run->rows * run->inputs);
+    return PYNN_OK;
+}
+
+pynn_status pynn_selftest_bytes(size_t *bytes, size_t workers)
+{
+    size_t most = 0;
+    if (bytes == NULL) return PYNN_NULL_POINTER;
+    for (size_t i = 0; i < RUNS; i++) {
+        pynn_layer layers[LAYERS];
+        pynn_net net;
+        arrays a;
+        size_t needed;
+        if (runs[i].other != NULL) continue;
+        TRY(make_net(&net, layers, &runs[i].training));
+        TRY(lay_out(&needed, &a, NULL, &runs[i].training, &net, workers));
+        if (most < needed) most = needed;
+    }
+    *bytes = most;
+    return PYNN_OK;
+}
+
+pynn_status pynn_selftest(char digest[PYNN_DIGEST], size_t number, const pynn_executor *executor, void *workspace,
+                          size_t workspace_bytes)
+{
+    sha256 h;
+    if (digest == NULL || workspace == NULL) return PYNN_NULL_POINTER;
+    if (number >= RUNS) return PYNN_BAD_INDEX;
+    digest[0] = '\0';
+    hash_begin(&h);
+    if (runs[number].other != NULL) TRY(runs[number].other(&h));
+    else TRY(train_and_predict(&h, &runs[number].training, executor, workspace, workspace_bytes));
+    hash_end(digest, &h);
+    return strcmp(digest, runs[number].golden) == 0 ? PYNN_OK : PYNN_BAD_ARITHMETIC;
+}
