@@ -909,3 +909,33 @@ def instruction_set(name: str | None = None) -> str:
     isa = ffi.new("int32_t *")
     check(lib.pynn_isa_get(isa))
     return _text(lib.pynn_isa_name(isa[0]))
+
+
+# ---- self-test --------------------------------------------------------------------------------------------
+
+
+def broken_rule() -> str | None:
+    """How this build and machine break the arithmetic contract, or None."""
+    rule = lib.pynn_broken_rule()
+    return _text(rule) if rule else None
+
+
+def selftest(threads: int) -> Iterable[tuple[str, str, bool]]:
+    """Does the runs of the self-test, and gives the name of each, its digest, and whether it is right."""
+    size = ffi.new("size_t *")
+    check(lib.pynn_selftest_bytes(size, threads))
+    workspace, digest = Workspace(size[0]), ffi.new("char[]", lib.PYNN_DIGEST)
+    executor = Executor()
+    try:
+        if threads > 1:
+            executor.start(threads)
+        run = 0
+        while name := lib.pynn_selftest_name(run):
+            workers = executor.c if threads > 1 else ffi.NULL
+            status = lib.pynn_selftest(digest, run, workers, workspace.start, workspace.bytes)
+            if status != STATUS["bad_arithmetic"]:
+                check(status, _text(name))
+            yield _text(name), _text(digest), status == STATUS["ok"]
+            run += 1
+    finally:
+        executor.stop()

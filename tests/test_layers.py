@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 from helpers import ACTIVATIONS, bits, net_of, normal, pickled
+from reference import contract
 
 import pynn
 
@@ -159,7 +160,7 @@ def test_dense_sums_in_the_order_of_the_contract(inputs):
     for first in range(0, inputs, 256):
         chain = expected if first == 0 else np.zeros((2, 3), "f4")
         for k in range(first, min(first + 256, inputs)):
-            chain = reference.fma(x[:, k, None], dense.weight[k], chain)
+            chain = contract.fma(x[:, k, None], dense.weight[k], chain)
         expected = chain if first == 0 else expected + chain
     assert bits(dense.forward(x)) == bits(expected)
 

@@ -1,18 +1,7 @@
 /* What a caller's floating-point environment must not change: which arguments are refused, and what comes out. */
 #include "check.h"
 
-#include <fenv.h>
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-enum { FLUSHES = 0x8040 }; /* flush to zero, subnormals are zero */
-static unsigned environment(void) { return _mm_getcsr(); }
-static void set_environment(unsigned value) { _mm_setcsr(value); }
-#else
-enum { FLUSHES = 0 };
-static unsigned environment(void) { return 0; }
-static void set_environment(unsigned value) { (void)value; }
-#endif
+#include "environment.h"
 
 static const pynn_layer layers[] = {{PYNN_DENSE, 0, 2, 3, 0}, {PYNN_TANH, 0, 0, 0, 0}, {PYNN_DENSE, 0, 3, 2, 0}};
 static const float x[6] = {1.0f, -2.0f, 0.5f, 3.0f, -0.25f, 0.75f}, t[6] = {0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f};

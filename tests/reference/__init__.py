@@ -1,5 +1,5 @@
-"""What the tests hold pynn against: the mathematics once more, here, in plain numpy and double; and in `contract` the
-arithmetic contract, to the bit.
+"""The mathematics once more, in plain numpy and double: what the tests hold pynn against. `contract` is the
+arithmetic contract once more, to the bit, and `selftest` the runs of the self-test by it.
 """
 
 from __future__ import annotations
@@ -7,8 +7,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-
-from .contract import dropout_mask, fma, permutation, philox, step, uniform
 
 _erf = np.vectorize(math.erf, otypes=[float])
 

@@ -18,7 +18,7 @@ def bits(x):
     return np.asarray(x, F).view(np.int32)
 
 
-# ---- 2, 3, 6, 9: fma, sums, flushing ------------------------------------------------------------------------
+# ---- 2, 3, 6, 9: fma, sums, flushing ----------------------------------------------------------------------
 
 
 def fma(a, b, c):
@@ -61,7 +61,7 @@ def flushed(x):
     return np.where(np.abs(x) < F(2.0**-100), F(0), x).astype(F)
 
 
-# ---- 8: elementary functions --------------------------------------------------------------------------------
+# ---- 8: elementary functions ------------------------------------------------------------------------------
 
 
 def polynomial(x, *coefficients):
@@ -83,7 +83,7 @@ def at_least(x, limit):
 MAGIC = F(1.5 * 2**23)
 
 
-def exponential(x, low=F(0)):
+def exponential(x, low=0):
     """The integer n and E with exp(x + low) = 2^n (1 + E)."""
     n = fma(x, F(float.fromhex("0x1.715476p+0")), MAGIC) - MAGIC
     high = fma(n, F(float.fromhex("-0x1.62e43p-1")), x)
@@ -203,7 +203,7 @@ def cospi(x):
     return np.where(turns & 1, sine, cosine) * np.where((turns + 1) & 2, F(-1), F(1)) + F(0)
 
 
-# ---- 4: activations -----------------------------------------------------------------------------------------
+# ---- 4: activations ---------------------------------------------------------------------------------------
 
 SLOPE = F(0.1)  # of the leaky relu in the runs
 FORWARD = {
@@ -245,7 +245,7 @@ def softmax_backward(dh, h):
     return flushed(h * (dh - dot))
 
 
-# ---- 5: losses ----------------------------------------------------------------------------------------------
+# ---- 5: losses --------------------------------------------------------------------------------------------
 
 
 def ordered_sum(numbers):
@@ -284,7 +284,7 @@ def loss(kind, y, t, weights):
     return total, weight, each, flushed((h - t) * scale)
 
 
-# ---- 7: optimizers ------------------------------------------------------------------------------------------
+# ---- 7: optimizers ----------------------------------------------------------------------------------------
 
 
 def clipped(g, limit):
@@ -300,7 +300,7 @@ def clipped(g, limit):
 
 
 def step(optimizer, w, g, moments, powers, decays, clip=0.0):
-    """One step of an optimizer: the new w; moments and powers change in place. decays: where w is a weight."""
+    """One step: the new w; moments and powers change in place. decays: which of w are weights."""
     g = clipped(g, clip)
     lr, decay = optimizer.learning_rate, optimizer.weight_decay
     if decay and optimizer.kind != "adamw":
@@ -323,7 +323,7 @@ def step(optimizer, w, g, moments, powers, decays, clip=0.0):
     return w - (length * moments[0]) / (np.sqrt(moments[1]) + epsilon)
 
 
-# ---- 10: random numbers -------------------------------------------------------------------------------------
+# ---- 10: random numbers -----------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=4096)
@@ -394,7 +394,7 @@ def draw(inputs, outputs, init, seed, layer):
     return kind(inputs * outputs, np.sqrt(F(variance / fan)), seed, layer).reshape(inputs, outputs)
 
 
-# ---- a whole net --------------------------------------------------------------------------------------------
+# ---- a whole net ------------------------------------------------------------------------------------------
 
 
 class Net:
@@ -406,7 +406,8 @@ class Net:
         for layer, behind in zip(layers, [*layers[1:], None], strict=True):
             if isinstance(layer, tuple):
                 init = "he_normal" if behind in he else "glorot_uniform"
-                self.parameters += [draw(*layer, init, seed, len(self.parameters) // 2), np.zeros(layer[1], F)]
+                weight = draw(*layer, init, seed, len(self.parameters) // 2)
+                self.parameters += [weight, np.zeros(layer[1], F)]
 
     @property
     def flat(self):
@@ -481,7 +482,7 @@ class Net:
 
 
 def train(net, optimizer, clip, x, t, weights, kind, batch, epochs, mask):
-    """As pynn_train_steps over shuffled epochs. Yields (loss, weight) of each, then the moments and powers."""
+    """Shuffled epochs of steps. Yields (loss, weight) of each; at last moments, powers and steps done."""
     p, seed, steps = mask
     moments, powers = [np.zeros_like(net.flat), np.zeros_like(net.flat)], [1.0, 1.0]
     for epoch in range(epochs):

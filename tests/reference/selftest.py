@@ -93,10 +93,10 @@ def losses():
             yield ds
 
 
-def training(first, second, kind, flags, optimizer, clip, rows, batch, epochs, inputs, hidden, middle, outputs):
+def training(first, second, kind, flags, optimizer, rows, batch, epochs, inputs, hidden, middle, outputs):
     """Trains; then predictions, and gradients of another step."""
     layers = [(inputs, hidden), first, (hidden, middle), second, (middle, outputs)]
-    layers += [{"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}[kind]] if "cross" in kind else []
+    layers += {"cross_entropy": ["softmax"], "binary_cross_entropy": ["sigmoid"]}.get(kind, [])
     net = contract.Net(layers, SEED)
     x = drawn((rows, inputs), INPUTS, subnormal if "SUBNORMAL" in flags else small)
     t = drawn((rows, outputs), TARGETS, contract.unit)
@@ -108,7 +108,7 @@ def training(first, second, kind, flags, optimizer, clip, rows, batch, epochs, i
     weights = drawn(rows, WEIGHTS, quarters) if "WEIGHTED" in flags else np.ones(rows, F)
 
     *sums, (moments, powers, steps) = contract.train(
-        net, optimizer, clip, x, t, weights, kind, batch, epochs, (DROPOUT, SEED, 0)
+        net, optimizer, optimizer.clip, x, t, weights, kind, batch, epochs, (DROPOUT, SEED, 0)
     )
     for total, weight in sums:
         yield total
@@ -152,7 +152,7 @@ def runs():
         words = re.findall(r"[\w.]+(?: \| \w+)*", rest)[1:]
         first, second, kind = (word.removeprefix("PYNN_").lower() for word in words[:3])
         recipe = SimpleNamespace(**vars(optimizers[words[4]]), learning_rate=float(words[5]))
-        arguments = (first, second, kind, words[3], recipe, recipe.clip, *map(int, words[6:]))
+        arguments = (first, second, kind, words[3], recipe, *map(int, words[6:]))
         yield name, golden, lambda arguments=arguments: training(*arguments)
 
 
