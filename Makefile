@@ -25,7 +25,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test lint lib test-c test-python bench bench-peers asan ubsan exhaustive peers clean \
+.PHONY: help demo test lint lib test-c test-python bench bench-peers asan ubsan exhaustive peers clean selftest same-bits \
 	tools test-programs test-plain test-emulated test-emulated-programs asan-c asan-python lint-c lint-python FORCE
 
 help:
@@ -57,9 +57,16 @@ asan: asan-c asan-python ## all tests under the sanitizers for addresses and und
 ubsan: ## the C tests under the sanitizer for undefined behaviour alone
 	$(MAKE) test-programs BUILD=$(BUILD)/ubsan SANITIZE='$(UBSAN_FLAGS)' CFLAGS='-O1 -g'
 
-exhaustive: ## the elementary functions over all 2^32 inputs
-	@$(PARALLEL) $(EXHAUSTIVE)
-	$(lastword $(EXHAUSTIVE))
+selftest: $(BUILD)/selftest ## does this machine keep the arithmetic contract?
+	$(BUILD)/selftest
+
+same-bits: ## the same on every platform that can be run or emulated here, and the table of docs/same-bits.md
+	$(PYTHON) tests/same_bits.py --write
+
+exhaustive: ## the elementary functions over all 2^32 inputs, fma without the instruction over 10^9
+	@$(PARALLEL) $(EXHAUSTIVE) $(FMA)
+	@$(call RUN_ALL,$(FMA) $(lastword $(EXHAUSTIVE)))
+	@$(SAME_FUNCTIONS)
 
 peers: $(VENV)/scikit-learn.installed $(VENV)/torch.installed ## install PyTorch and scikit-learn into .venv, for the tests that compare
 
@@ -86,6 +93,9 @@ $(BUILD)/libpynn.a: $(OBJECTS)
 
 $(SHARED): $(OBJECTS)
 	$(CC) $(CFLAGS) $(NEEDED) -shared $(OBJECTS) -o $@
+
+$(BUILD)/selftest: examples/selftest.c $(BUILD)/libpynn.a
+	$(COMPILE) -I csrc $< $(BUILD)/libpynn.a -o $@
 
 # ---- C tests ---------------------------------------------------------------
 
@@ -134,6 +144,22 @@ $(BUILD)/exhaustive-%: tests/c/exhaustive.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) -O2 -std=gnu11 -ffp-contract=off $(flags.$*) -DPYNNI_VOCABULARY='"../../csrc/kernels/simd_$*.h"' $< -lm -o $@
 
+# Those that put fma together.
+FMA = $(patsubst %,$(BUILD)/fma-%,$(filter scalar sse2,$(VOCABULARIES)))
+
+$(BUILD)/fma-%: tests/c/fma.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) -O2 -std=gnu11 -ffp-contract=off -DPYNNI_VOCABULARY='"../../csrc/kernels/simd_$*.h"' $< -o $@
+
+# Every 4099th input of every function, within its bound and with the same bits in all vocabularies.
+define SAME_FUNCTIONS
+for program in $(EXHAUSTIVE); do \
+	$$program 4099 > $$program.txt || { cat $$program.txt; exit 1; }; \
+	cmp $$program.txt $(BUILD)/exhaustive-scalar.txt || exit 1; \
+done; \
+echo elementary functions: within their bounds, the same bits in $(words $(EXHAUSTIVE)) instruction sets
+endef
+
 TESTS = $(PROGRAMS) $(BUILD)/tests/test_gradients $(BUILD)/tests/test_header
 RUN_ALL = for program in $(1); do echo $$program; $$program || exit 1; done
 
@@ -148,7 +174,7 @@ CLANG_FMA = clang -O2 $(if $(filter x86_64 amd64,$(shell uname -m)),-mfma)
 WRONG_FLAGS = -O2 -Ofast -funsafe-math-optimizations -freciprocal-math -ffp-contract=fast
 FLAG_COMPILERS = $(CC) $(if $(HAVE_CLANG),clang)
 
-test-plain: $(EXHAUSTIVE)
+test-plain: $(EXHAUSTIVE) $(FMA)
 	@mkdir -p $(BUILD)/tests
 	$(CC) -O2 -I csrc tests/c/test_train.c $(SOURCES) -lm -o $(BUILD)/tests/test_train_plain
 	$(BUILD)/tests/test_train_plain
@@ -159,9 +185,8 @@ endif
 	@for compiler in $(FLAG_COMPILERS); do for flag in $(WRONG_FLAGS); do echo $$compiler -O2 $$flag; \
 		$$compiler -O2 $$flag -w -I csrc tests/c/flags.c $(SOURCES) -o $(BUILD)/tests/flags 2>/dev/null || \
 			{ echo refused at compile time; continue; }; $(BUILD)/tests/flags || exit 1; done; done
-	@for program in $(EXHAUSTIVE); do $$program 4099 > $$program.txt || { cat $$program.txt; exit 1; }; done
-	@for program in $(EXHAUSTIVE); do cmp $$program.txt $(BUILD)/exhaustive-scalar.txt || exit 1; done
-	@echo elementary functions: within their bounds, the same bits in $(words $(EXHAUSTIVE)) instruction sets
+	@$(SAME_FUNCTIONS)
+	@for program in $(FMA); do $$program 10000000 || exit 1; done
 
 # AVX-512 in plain C, for machines with AVX2 that lack it.
 EMULATED = $(if $(filter __AVX512F__ __clang__,$(NATIVE)),,$(if $(filter __AVX2__,$(NATIVE)),$(LINKED_TESTS)))
@@ -263,7 +288,7 @@ STRICT = -O1 -std=gnu11 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wconver
 lint-c:
 	@for compiler in gcc clang; do \
 		command -v $$compiler >/dev/null || { echo "$$compiler is not here"; continue; }; \
-		printf '%s\n' $(SOURCES) examples/xor.c | \
+		printf '%s\n' $(SOURCES) $(wildcard examples/*.c) | \
 			xargs -P $(JOBS) -I FILE $$compiler $(STRICT) -I csrc -c FILE -o /dev/null || exit 1; \
 		echo "$$compiler: no warning"; \
 	done

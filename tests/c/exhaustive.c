@@ -2,7 +2,7 @@
  * Every elementary function over all 2^32 inputs, or every stride-th, against libm in double and, where that comes near
  * the worst so far, in long double. One line per function:
  *
- *     name  inputs  worst error at input  hash of the outputs
+ *     name  inputs  worst error of the bound, at input  hash of the outputs
  *
  * Fails when a bound of rule 8 is broken. The hashes are the same on every machine for the same stride.
  *
@@ -213,7 +213,7 @@ static int sweep(const struct function *f, uint64_t stride)
         tried += n;
     }
     if (worst > f->bound) wrong++;
-    printf("%-11s %10llu  %9.6f %s at %-15a %016llx%s\n", f->name, (unsigned long long)tried, worst,
+    printf("%-11s %10llu  %9.6f of %.1f %s at %-15a %016llx%s\n", f->name, (unsigned long long)tried, worst, f->bound,
            f->flags & ABSOLUTE ? "2^-23" : "ULP  ", (double)where, (unsigned long long)hash,
            worst > f->bound ? "  OUT OF BOUNDS" : "");
     fflush(stdout);
