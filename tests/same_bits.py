@@ -6,8 +6,8 @@
 
 Debian's packages are installed where the user is root and has apt-get, those of PyPI into build/; what cannot
 be installed is reported as not run, with the reason. Two deviations are planted in copies of the sources, to
-see that they are caught. Exit status 1 if a build fails, a platform that ran has other digests, or a deviation
-is missed.
+see that they are caught. Exit status 1 if a build fails, a platform that ran has other digests, or a
+deviation is missed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Target:
     isas: tuple[str, ...] = ("scalar",)
     threads: tuple[int, ...] = THREADS
     more: tuple[str, ...] = ()  # what the linker gets besides
-    note: str = ""
+    edits: tuple[tuple[str, str, str], ...] = ()  # of the sources: file, old and new text
 
 
 def linux(name, triple, libc, *flags, emulator, isas=("scalar",), levels=("-O2",)):
@@ -80,6 +80,15 @@ AARCH64 = linux(
     "Linux, aarch64, qemu-user", "aarch64-linux-gnu", "arm64",
     emulator=("qemu-aarch64",), isas=("scalar", "neon"), levels=LEVELS,
 )  # fmt: skip
+FLUSHING = "crtfastmath.o"  # what gcc adds to a program that is linked with -ffast-math
+EMULATED = (
+    (
+        "kernels/simd_avx512.h",
+        "#include <immintrin.h>",
+        f'#include "{ROOT}/tests/c/emulated/immintrin.h"',
+    ),
+    ("dispatch.c", '__builtin_cpu_supports("avx512f")', "1"),
+)
 X86 = ("scalar", "sse2", "avx2", "avx512")
 NATIVE_ISAS = {"x86_64": X86, "aarch64": ("scalar", "neon")}.get(MACHINE, ("scalar",))
 NATIVE = f"{platform.system()}, {MACHINE}, this machine"
@@ -92,17 +101,16 @@ def targets():
     if MACHINE == "x86_64":
         yield Target(NATIVE, ("clang", "-pthread", "-mfma"), (), ("clang",), ("-O2",), NATIVE_ISAS)
         yield Target(
-            f"{NATIVE}, linked to flush subnormals", ("gcc", "-pthread"), (), ("gcc",), ("-O2",), NATIVE_ISAS,
-            more=("-ffast-math",),
+            f"{NATIVE}, set to flush subnormals", ("gcc", "-pthread"), (), ("gcc",),
+            isas=NATIVE_ISAS, more=(FLUSHING,),
         )  # fmt: skip
         yield Target(
             "Linux, x86_64 without fma and AVX, qemu-user", ("gcc", "-pthread", "-static"),
             ("qemu-x86_64", "-cpu", "Nehalem"), ("gcc", "qemu-user"), isas=("scalar", "sse2"),
         )  # fmt: skip
-        emulated = (f"-I{ROOT}/tests/c/emulated", "-Wno-psabi", "-D__builtin_cpu_supports(x)=1")
         yield Target(
-            f"{NATIVE}, AVX-512 written out in C", ("gcc", "-pthread", *emulated), (), ("gcc",),
-            isas=("avx512",), note="emulated",
+            f"{NATIVE}, AVX-512 written out in C", ("gcc", "-pthread", "-Wno-psabi"), (), ("gcc",),
+            isas=("avx512",), more=("-lm",), edits=EMULATED,
         )  # fmt: skip
     yield AARCH64
     yield linux("Linux, riscv64, qemu-user", "riscv64-linux-gnu", "riscv64", emulator=("qemu-riscv64",))
@@ -114,9 +122,7 @@ def targets():
         "Linux, 32-bit x86 with SSE2", "i686-linux-gnu", "i386", "-msse2", "-mfpmath=sse",
         emulator=() if MACHINE == "x86_64" else ("qemu-i386",),
     )  # fmt: skip
-    yield Target(
-        "WebAssembly, wasmtime", ("zig", "-target", "wasm32-wasi"), ("wasmtime",), threads=(1,)
-    )
+    yield Target("WebAssembly, wasmtime", ("zig", "-target", "wasm32-wasi"), ("wasmtime",), threads=(1,))
     yield Target(
         "Windows, x86_64, wine", ("zig", "-target", "x86_64-windows-gnu"), ("wine64",), ("wine64",),
         isas=("scalar", "sse2"), threads=(1,),
@@ -188,18 +194,43 @@ def tool(command, packages):
     return [shutil.which(command[0], path=path), *command[1:]] if command else []
 
 
+def printed(*command):
+    """What a command prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 # ---- build and run ----------------------------------------------------------------------------------------
 
 
-def build(name, compiler, flags, more=(), sources=ROOT / "csrc"):
-    """Compiles the sources and the program in one command, as an embedder would; its path."""
-    program = BUILD / (re.sub(r"\W+", "-", name) + ".exe")
-    files = [*sorted(sources.rglob("*.c")), ROOT / "examples" / "selftest.c"]
+def edited(edits):
+    """The folder of the sources, or of a copy with other texts in them."""
+    if not edits:
+        return ROOT / "csrc"
+    folder = BUILD / "edited"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "csrc", folder)
+    for file, old, new in edits:
+        text = (folder / file).read_text("utf-8")
+        if text.count(old) != 1:
+            raise RuntimeError(f"{file} has not one {old!r}")
+        (folder / file).write_text(text.replace(old, new), "utf-8")
+    return folder
+
+
+SELFTEST = ROOT / "examples" / "selftest.c"
+CALLERS_ENVIRONMENT = ROOT / "tests" / "c" / "test_dispatch.c"
+
+
+def build(name, compiler, flags, more=(), edits=(), main=SELFTEST):
+    """Compiles the sources and a program in one command, as an embedder would; its path."""
+    program, sources = BUILD / (re.sub(r"\W+", "-", name) + ".exe"), edited(edits)
+    files = [*sorted(sources.rglob("*.c")), main]
     command = [*compiler, *flags, "-w", "-I", sources, *files, *more, "-o", program]
     cache = {"ZIG_GLOBAL_CACHE_DIR": str(BUILD / "zig"), "ZIG_LOCAL_CACHE_DIR": str(BUILD / "zig")}
     done = subprocess.run(command, env={**os.environ, **cache}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"cannot be built: {done.stderr.strip()[-300:]}")
+        errors = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
+        raise RuntimeError(f"cannot be built: {errors[0]}")
     return program
 
 
@@ -245,7 +276,8 @@ def rows(target, levels):
         compiler = " ".join([*target.compiler, level]).replace(str(ROOT) + "/", "")
         try:
             command = tool(target.compiler, target.packages)
-            program = build(target.name + compiler, command, [level], target.more)
+            more = [printed("gcc", f"-print-file-name={x}") if x == FLUSHING else x for x in target.more]
+            program = build(target.name + compiler, command, [level], more, target.edits)
             runner = tool(target.runner, target.packages)
         except NotRunError as reason:
             yield target.name, " ".join(target.isas), compiler, "", f"not run: {reason}"
@@ -255,6 +287,11 @@ def rows(target, levels):
             continue
         for isa in target.isas:
             yield target.name, isa, compiler, *try_isa(target, runner, program, isa)
+        if target.name.startswith("Linux") and level == "-O2":
+            flags = [level, "-std=gnu11", "-frounding-math"]
+            test = build("environment", command, flags, [*more, "-lm"], target.edits, CALLERS_ENVIRONMENT)
+            kept = run(runner, test, "", 1)[0] == 0
+            yield target.name, "all, in other rounding modes", compiler, "1", "same" if kept else "DIFFERS"
 
 
 # ---- planted deviations -----------------------------------------------------------------------------------
@@ -281,15 +318,7 @@ def planted():
     for name, edit in DEVIATIONS.items():
         found = []
         for edits in ([edit], [edit, KNOWN_ANSWERS]):
-            sources = BUILD / "planted"
-            shutil.rmtree(sources, ignore_errors=True)
-            shutil.copytree(ROOT / "csrc", sources)
-            for file, old, new in edits:
-                text = (sources / file).read_text("utf-8")
-                if text.count(old) != 1:
-                    raise RuntimeError(f"{file} has not one {old!r}")
-                (sources / file).write_text(text.replace(old, new), "utf-8")
-            program = build("planted", tool(("cc", "-pthread"), ("gcc",)), ["-O1"], sources=sources)
+            program = build("planted", tool(("cc", "-pthread"), ("gcc",)), ["-O1"], edits=edits)
             found.append(run([], program, "scalar", 1))
         (refused, _), (_, output) = found
         right, wrong = output.count(" ok\n"), output.count(" WRONG\n")
@@ -314,7 +343,7 @@ def main():
             lines.append("| " + " | ".join(row) + " |")
             print(lines[-1], flush=True)
             wrong += row[-1].startswith(("DIFFERS", "FAILED"))
-            results |= {row[-1]} if row[-1].startswith("same") else set()
+            results |= {row[-1]} if row[-1].startswith("same ") else set()
     wrong += len(results) > 1
     lines += ["", "| planted deviation | the library's known answers | the digests |", "|---|---|---|"]
     print("\n".join(lines[-3:]))

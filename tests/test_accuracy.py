@@ -34,18 +34,18 @@ def ours(a, b):
 @pytest.mark.parametrize("positive", [False, True], ids=["signs", "positive"])
 @pytest.mark.parametrize("k", SIZES)
 def test_products_beside_numpy(k, positive, record_property):
-    """Below netlib's limit, and no worse than numpy's BLAS, but for a quarter that luck may make."""
+    """Below netlib's limit, and no worse than numpy's BLAS, but for luck."""
     a, b = operands(k, positive)
     found, numpys = error_ratio(ours(a, b), a, b), error_ratio(a @ b, a, b)
     record_property("error ratio", (found, numpys))
     assert found < 16
-    assert found <= 1.25 * numpys
+    assert found <= 1.5 * numpys
 
 
 @pytest.mark.parametrize("positive", [False, True], ids=["signs", "positive"])
 @pytest.mark.parametrize("k", SIZES)
 def test_products_beside_torch(k, positive, record_property):
-    """Of the size of PyTorch's, whose library adds up in shorter chains on some machines: docs/arithmetic.md."""
+    """Of the size of PyTorch's, whose library adds in shorter chains: docs/same-bits.md."""
     torch = pytest.importorskip("torch")
     a, b = operands(k, positive)
     theirs = (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()

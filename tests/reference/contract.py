@@ -89,9 +89,7 @@ def exponential(x, low=0):
     high = fma(n, F(float.fromhex("-0x1.62e43p-1")), x)
     low = fma(n, F(float.fromhex("0x1.05c61p-29")), low)
     r = high + low
-    q = polynomial(
-        r, "0x1.7051f6p-10", "0x1.12313ep-7", "0x1.554fe6p-5", "0x1.5554ap-3", "0x1.000004p-1"
-    )
+    q = polynomial(r, "0x1.7051f6p-10", "0x1.12313ep-7", "0x1.554fe6p-5", "0x1.5554ap-3", "0x1.000004p-1")
     return n, high + fma(r * r, q, low)
 
 
@@ -194,9 +192,7 @@ def cospi(x):
     t = fma(y, F(2), MAGIC)
     r = fma(t - MAGIC, F(-0.5), y)
     z = r * r
-    cosine = polynomial(
-        z, "0x1.d47d46p-3", "-0x1.55b146p+0", "0x1.03c1aep+2", "-0x1.3bd3ccp+2", "0x1p+0"
-    )
+    cosine = polynomial(z, "0x1.d47d46p-3", "-0x1.55b146p+0", "0x1.03c1aep+2", "-0x1.3bd3ccp+2", "0x1p+0")
     sine = polynomial(z, "-0x1.2da132p-1", "0x1.465ee8p+1", "-0x1.4abbbap+2", "-0x1.a0f39cp-24")
     sine = fma(r, F(float.fromhex("0x1.921fb6p+1")), r * sine)
     turns = bits(t) & 3  # quarters
@@ -267,9 +263,7 @@ def loss(kind, y, t, weights):
             each = np.take_along_axis(term, label[:, None], 1)
             t = F(np.arange(y.shape[1]) == label[:, None])
         else:
-            each = reduced(
-                y, lambda lanes, p: np.where(t[:, p] > 0, fma(t[:, p], term[:, p], lanes), lanes)
-            )
+            each = reduced(y, lambda lanes, p: np.where(t[:, p] > 0, fma(t[:, p], term[:, p], lanes), lanes))
     elif kind == "binary_cross_entropy":
         h = sigmoid(y)
         term = (FORWARD["relu"](y) - y * t) + log1p(exp(-np.abs(y)))
@@ -348,9 +342,7 @@ INIT, SHUFFLE, DROPOUT = (purpose << 24 for purpose in range(3))
 
 def words(n, step, stream, seed, first=0):
     """Words first .. first + n of a stream: e is word e // 16 mod 4 of block 16 (e // 64) + e mod 16."""
-    return [
-        philox(16 * (e // 64) + e % 16, step, stream, seed)[e // 16 % 4] for e in range(first, first + n)
-    ]
+    return [philox(16 * (e // 64) + e % 16, step, stream, seed)[e // 16 % 4] for e in range(first, first + n)]
 
 
 def unit(words):
