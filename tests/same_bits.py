@@ -288,7 +288,7 @@ def rows(target, levels):
         for isa in target.isas:
             yield target.name, isa, compiler, *try_isa(target, runner, program, isa)
         if target.name.startswith("Linux") and level == "-O2":
-            flags = [level, "-std=gnu11", "-frounding-math"]
+            flags = [level, "-std=gnu11"]
             test = build("environment", command, flags, [*more, "-lm"], target.edits, CALLERS_ENVIRONMENT)
             kept = run(runner, test, "", 1)[0] == 0
             yield target.name, "all, in other rounding modes", compiler, "1", "same" if kept else "DIFFERS"
