@@ -252,15 +252,16 @@ pynn_status pynni_loss_check_net(const pynn_net *net, int32_t loss_kind);
 /* Where the pass under this loss ends. */
 int32_t pynni_loss_end(int32_t loss_kind);
 
-/* Rule 5: the factor c_r of every row of the gradient, and the sum of the weights. */
-double pynni_loss_scales(float *scales, const pynni_batch *batch, size_t outputs, int32_t loss_kind);
+/* Rule 5: the sum of the weights, and the factor c_r of every row of the gradient, given that of the whole batch. */
+double pynni_loss_weight(const pynni_batch *batch);
+void pynni_loss_scales(float *scales, const pynni_batch *batch, double weight, size_t outputs, int32_t loss_kind);
 
 /* losses and ds of rows first .. first + rows of the batch; y and ds start at row first. */
 void pynni_loss_block(const pynni_kernels *kernels, float *losses, float *ds, const float *y, const pynni_batch *batch,
                       const float *scales, size_t first, size_t rows, size_t outputs, int32_t loss_kind);
 
-/* The sum of w_r losses_r in row order. */
-double pynni_loss_total(const float *losses, const pynni_batch *batch);
+/* total plus w_r losses_r in row order. */
+double pynni_loss_total(double total, const float *losses, const pynni_batch *batch);
 
 /* ---- optimizer --------------------------------------------------------- */
 
@@ -306,6 +307,7 @@ typedef struct pynni_pass {
     const pynn_mask *mask; /* NULL: no dropout */
     size_t layers;         /* pynni_layers_until */
     size_t rows;           /* B */
+    size_t rows_before;    /* of the batch of which these are a part, for the mask */
     const pynn_executor *executor;
     pynni_map map;
 } pynni_pass;

@@ -61,13 +61,18 @@ static double kappa(int32_t loss_kind, size_t outputs)
     }
 }
 
-double pynni_loss_scales(float *scales, const pynni_batch *batch, size_t outputs, int32_t loss_kind)
+double pynni_loss_weight(const pynni_batch *batch)
 {
-    const double factor = kappa(loss_kind, outputs);
     double sum = 0.0;
     for (size_t r = 0; r < batch->rows; r++) sum += weight_of(batch, r);
-    for (size_t r = 0; r < batch->rows; r++) scales[r] = sum > 0.0 ? (float)(factor * weight_of(batch, r) / sum) : 0.0f;
     return sum;
+}
+
+void pynni_loss_scales(float *scales, const pynni_batch *batch, double weight, size_t outputs, int32_t loss_kind)
+{
+    const double factor = kappa(loss_kind, outputs);
+    for (size_t r = 0; r < batch->rows; r++)
+        scales[r] = weight > 0.0 ? (float)(factor * weight_of(batch, r) / weight) : 0.0f;
 }
 
 void pynni_loss_block(const pynni_kernels *kernels, float *losses, float *ds, const float *y, const pynni_batch *batch,
@@ -88,9 +93,8 @@ void pynni_loss_block(const pynni_kernels *kernels, float *losses, float *ds, co
     rows_of(losses, ds, y, &goal, scales + first, rows, outputs, divisor);
 }
 
-double pynni_loss_total(const float *losses, const pynni_batch *batch)
+double pynni_loss_total(double total, const float *losses, const pynni_batch *batch)
 {
-    double total = 0.0;
     for (size_t r = 0; r < batch->rows; r++) total += weight_of(batch, r) * (double)losses[r];
     return total;
 }
@@ -106,10 +110,11 @@ pynn_status pynn_loss(double *loss, float *losses, float *ds, const float *y, co
     PYNNI_TRY(pynni_check_rows(rows, outputs, outputs));
     PYNNI_TRY(pynni_loss_check(targets, NULL, rows, rows, outputs, kind));
     PYNNI_TRY(pynni_enter(&call));
-    sum = pynni_loss_scales(losses, &batch, outputs, kind);
+    sum = pynni_loss_weight(&batch);
+    pynni_loss_scales(losses, &batch, sum, outputs, kind);
     if (ds != NULL && !(sum > 0.0)) memset(ds, 0, rows * outputs * sizeof *ds);
     pynni_loss_block(call.kernels, losses, sum > 0.0 ? ds : NULL, y, &batch, losses, 0, rows, outputs, kind);
-    *loss = sum > 0.0 ? pynni_loss_total(losses, &batch) / sum : 0.0;
+    *loss = sum > 0.0 ? pynni_loss_total(0.0, losses, &batch) / sum : 0.0;
     pynni_leave(&call);
     return PYNN_OK;
 }

@@ -87,7 +87,7 @@ static void forward(const pynni_pass *pass, const pynni_node *node, size_t worke
         kernels->softmax_forward(out, in, rows, node->outputs);
     } else if (node->kind == PYNN_DROPOUT && pass->mask != NULL) {
         pynn_mask mask = mask_of(pass, node);
-        pynni_dropout(kernels, out, in, &mask, first, rows, node->outputs, node->value);
+        pynni_dropout(kernels, out, in, &mask, pass->rows_before + first, rows, node->outputs, node->value);
     } else {
         kernels->forward[slot(node->activation)](out, in, rows * node->outputs, (float)node->value);
     }
@@ -125,7 +125,7 @@ static void backward(const pynni_pass *pass, const pynni_node *node, const float
     }
     if (node->kind == PYNN_DROPOUT && pass->mask != NULL) {
         pynn_mask mask = mask_of(pass, node);
-        pynni_dropout(kernels, ds, drows, &mask, first, rows, node->outputs, node->value);
+        pynni_dropout(kernels, ds, drows, &mask, pass->rows_before + first, rows, node->outputs, node->value);
         drows = ds;
     } else if (has_no_derivative(node)) {
         if (drows != ds) copy_rows(kernels, ds, drows, node->outputs, rows, node->outputs);

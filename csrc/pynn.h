@@ -66,7 +66,7 @@ typedef enum pynn_status {
     PYNN_BAD_NET = 6,               /* the loss needs a last layer that the net does not have */
     PYNN_BAD_LABEL = 7,             /* a class label outside 0 .. O-1 */
     PYNN_BAD_WEIGHT = 8,            /* a sample weight that is negative or not finite */
-    PYNN_BAD_INDEX = 9,             /* an index beyond the rows or layers */
+    PYNN_BAD_INDEX = 9,             /* an index beyond the rows or layers, or within a block of 256 */
     PYNN_BAD_WORKSPACE = 10,        /* a workspace too short or not 64-byte aligned */
     PYNN_LOSS_NOT_FINITE = 11,      /* the loss of a batch is NaN or infinite; nothing was updated */
     PYNN_PARAMETER_NOT_FINITE = 12, /* an update made a parameter NaN or infinite; parameters are spoilt */
@@ -268,6 +268,21 @@ PYNN_API pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_n
                                         const float *x, size_t x_stride, const pynn_targets *targets,
                                         const pynn_mask *mask, size_t rows, int32_t loss_kind, void *workspace,
                                         size_t workspace_bytes);
+
+/* Workspace of pynn_loss_and_grad_part, for any number of rows. */
+PYNN_API pynn_status pynn_part_bytes(size_t *bytes, const pynn_net *net);
+
+/*
+ * The same for a part of a batch, its rows first .. first + rows, for batches that do not fit in memory. Parts go from
+ * the first row to the last, and each but the last has a multiple of 256 rows. weight is the sum of the weights of the
+ * whole batch, taken in double in the order of its rows (the number of rows, without weights). Where first is 0, loss and
+ * grads are overwritten; else they are added to. After the last part, grads has the bits of the whole batch, and so has
+ * *loss / weight.
+ */
+PYNN_API pynn_status pynn_loss_and_grad_part(double *loss, float *grads, const pynn_net *net, const float *params,
+                                             const float *x, size_t x_stride, const pynn_targets *targets,
+                                             const pynn_mask *mask, size_t rows, size_t first, double weight,
+                                             int32_t loss_kind, void *workspace, size_t workspace_bytes);
 
 /* ---- optimizer --------------------------------------------------------- */
 

@@ -76,6 +76,18 @@ static void pass_rows(const pynni_pass *pass, const pynni_batch *batch, int32_t 
 
 static int is_finite(double x) { return x >= -DBL_MAX && x <= DBL_MAX; }
 
+static pynn_status check_batch(const double *loss, const float *grads, const pynn_net *net, const float *params,
+                               const float *x, size_t x_stride, const pynn_targets *targets, size_t rows,
+                               int32_t loss_kind)
+{
+    if (loss == NULL || grads == NULL || params == NULL || x == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
+    if (rows == 0) return PYNN_BAD_SIZE;
+    PYNNI_TRY(pynni_check_rows(rows, net->inputs, x_stride));
+    PYNNI_TRY(pynni_loss_check(targets, NULL, rows, rows, net->outputs, loss_kind));
+    return pynni_loss_check_net(net, loss_kind);
+}
+
 pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, const float *params, const float *x,
                                size_t x_stride, const pynn_targets *targets, const pynn_mask *mask, size_t rows,
                                int32_t loss_kind, void *workspace, size_t workspace_bytes)
@@ -84,25 +96,79 @@ pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, 
     pynni_pass pass = {.net = net, .params = params, .x = x, .x_stride = x_stride, .mask = mask, .rows = rows};
     pynni_call call;
     double weight;
-    if (loss == NULL || grads == NULL || params == NULL || x == NULL) return PYNN_NULL_POINTER;
-    PYNNI_TRY(pynni_check_net(net));
-    if (rows == 0) return PYNN_BAD_SIZE;
-    PYNNI_TRY(pynni_check_rows(rows, net->inputs, x_stride));
-    PYNNI_TRY(pynni_loss_check(targets, NULL, rows, rows, net->outputs, loss_kind));
-    PYNNI_TRY(pynni_loss_check_net(net, loss_kind));
+    PYNNI_TRY(check_batch(loss, grads, net, params, x, x_stride, targets, rows, loss_kind));
     PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, pynni_map_pass(&pass.map, NULL, net, rows, 1)));
     pynni_map_pass(&pass.map, workspace, net, rows, 1);
     pass.layers = pynni_layers_until(net, pynni_loss_end(loss_kind));
     PYNNI_TRY(pynni_enter(&call));
     pass.kernels = call.kernels;
-    weight = pynni_loss_scales(pass.map.scales, &batch, net->outputs, loss_kind);
+    weight = pynni_loss_weight(&batch);
     if (weight > 0.0) {
+        pynni_loss_scales(pass.map.scales, &batch, weight, net->outputs, loss_kind);
         pass_rows(&pass, &batch, loss_kind);
-        *loss = pynni_loss_total(pass.map.losses, &batch) / weight;
+        *loss = pynni_loss_total(0.0, pass.map.losses, &batch) / weight;
         pynni_pass_grads(&pass, grads);
     } else {
         *loss = 0.0;
         memset(grads, 0, net->param_count * sizeof *grads);
+    }
+    pynni_leave(&call);
+    return PYNN_OK;
+}
+
+/* Floats of a pass over one block of rule 2, and behind it the gradient of that block. */
+static size_t floats_of_part(const pynn_net *net)
+{
+    pynni_map map;
+    return pynni_add(pynni_map_pass(&map, NULL, net, PYNNI_BLOCK, 1), pynni_pad(net->param_count));
+}
+
+pynn_status pynn_part_bytes(size_t *bytes, const pynn_net *net)
+{
+    if (bytes == NULL) return PYNN_NULL_POINTER;
+    PYNNI_TRY(pynni_check_net(net));
+    return pynni_bytes(bytes, floats_of_part(net));
+}
+
+/* Rule 2: the sum of a block is added to the sum so far. */
+static void add_block(float *grads, const float *block, size_t n)
+{
+    for (size_t i = 0; i < n; i++) grads[i] += block[i];
+}
+
+pynn_status pynn_loss_and_grad_part(double *loss, float *grads, const pynn_net *net, const float *params,
+                                    const float *x, size_t x_stride, const pynn_targets *targets,
+                                    const pynn_mask *mask, size_t rows, size_t first, double weight,
+                                    int32_t loss_kind, void *workspace, size_t workspace_bytes)
+{
+    pynni_pass pass = {.net = net, .params = params, .x_stride = x_stride, .mask = mask};
+    pynni_call call;
+    float *block;
+    PYNNI_TRY(check_batch(loss, grads, net, params, x, x_stride, targets, rows, loss_kind));
+    if (first % PYNNI_BLOCK != 0) return PYNN_BAD_INDEX;
+    if (!pynni_within(weight, 0.0, DBL_MAX)) return PYNN_BAD_WEIGHT;
+    PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes, floats_of_part(net)));
+    block = (float *)workspace + floats_of_part(net) - pynni_pad(net->param_count);
+    pass.layers = pynni_layers_until(net, pynni_loss_end(loss_kind));
+    PYNNI_TRY(pynni_enter(&call));
+    pass.kernels = call.kernels;
+    if (first == 0) *loss = 0.0;
+    for (size_t r = 0; r < rows; r += PYNNI_BLOCK) {
+        const pynn_targets goal = {.rows = targets->rows != NULL ? targets->rows + r * targets->stride : NULL,
+                                   .stride = targets->stride,
+                                   .labels = targets->labels != NULL ? targets->labels + r : NULL,
+                                   .weights = targets->weights != NULL ? targets->weights + r : NULL};
+        const pynni_batch batch = {.x = x + r * x_stride, .x_stride = x_stride, .targets = &goal,
+                                   .rows = rows - r < PYNNI_BLOCK ? rows - r : PYNNI_BLOCK};
+        pass.x = batch.x;
+        pass.rows = batch.rows;
+        pass.rows_before = first + r;
+        pynni_map_pass(&pass.map, workspace, net, batch.rows, 1);
+        pynni_loss_scales(pass.map.scales, &batch, weight, net->outputs, loss_kind);
+        pass_rows(&pass, &batch, loss_kind);
+        *loss = pynni_loss_total(*loss, pass.map.losses, &batch);
+        pynni_pass_grads(&pass, pass.rows_before == 0 ? grads : block);
+        if (pass.rows_before > 0) add_block(grads, block, net->param_count);
     }
     pynni_leave(&call);
     return PYNN_OK;
@@ -113,13 +179,14 @@ static pynn_status train_step(const pynni_pass *pass, const pynni_batch *batch, 
                               pynn_state *state, pynn_totals *totals, size_t *where, const pynn_optimizer *optimizer,
                               double learning_rate, int32_t loss_kind)
 {
-    const double weight = pynni_loss_scales(pass->map.scales, batch, pass->net->outputs, loss_kind);
+    const double weight = pynni_loss_weight(batch);
     double total;
     size_t spoilt;
     pynni_step step;
     if (!(weight > 0.0)) return PYNN_OK;
+    pynni_loss_scales(pass->map.scales, batch, weight, pass->net->outputs, loss_kind);
     pass_rows(pass, batch, loss_kind);
-    total = pynni_loss_total(pass->map.losses, batch);
+    total = pynni_loss_total(0.0, pass->map.losses, batch);
     if (!is_finite(total)) return PYNN_LOSS_NOT_FINITE;
     pynni_step_begin(&step, state, pass->kernels, optimizer, params, moments, pass->net->param_count, learning_rate);
     if (pass->map.grads != NULL) {

@@ -290,6 +290,20 @@ static void test_pass_refusals(void)
                                                   PYNN_CROSS_ENTROPY, work, work_bytes));
     REFUSED(PYNN_BAD_WORKSPACE, pynn_loss_and_grad(&out.loss, g, &net, w, x, IN, &good, &mask, ROWS,
                                                    PYNN_CROSS_ENTROPY, work, 128));
+
+#define PART(net_, targets_, rows_, first_, weight_, bytes_)                                                         \
+    pynn_loss_and_grad_part(&out.loss, g, net_, w, x, IN, targets_, &mask, rows_, first_, weight_, PYNN_CROSS_ENTROPY, \
+                            work, bytes_)
+    REFUSED(PYNN_NULL_POINTER, pynn_part_bytes(NULL, &net));
+    REFUSED(PYNN_NULL_POINTER, pynn_part_bytes(&out.size, NULL));
+    REFUSED(PYNN_NULL_POINTER, PART(NULL, &good, ROWS, 0, 1.0, work_bytes));
+    REFUSED(PYNN_NULL_POINTER, PART(&net, NULL, ROWS, 0, 1.0, work_bytes));
+    REFUSED(PYNN_BAD_SIZE, PART(&net, &good, 0, 0, 1.0, work_bytes));
+    REFUSED(PYNN_BAD_LABEL, PART(&net, &bad, ROWS, 0, 1.0, work_bytes));
+    REFUSED(PYNN_BAD_INDEX, PART(&net, &good, ROWS, 255, 1.0, work_bytes));
+    REFUSED(PYNN_BAD_WEIGHT, PART(&net, &good, ROWS, 256, -1.0, work_bytes));
+    REFUSED(PYNN_BAD_WEIGHT, PART(&net, &good, ROWS, 256, (double)NAN, work_bytes));
+    REFUSED(PYNN_BAD_WORKSPACE, PART(&net, &good, ROWS, 256, 1.0, 128));
 }
 
 static pynn_status moments_of(pynn_optimizer optimizer) { return pynn_optimizer_moments(&out.size, &optimizer); }
