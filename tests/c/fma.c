@@ -132,12 +132,12 @@ int main(int argc, char **argv)
             infinities += size == 0x7F800000u;
             subnormals += size > 0 && size < 0x00800000u;
             if (bits_of(found[i]) != bits && wrong++ < 10)
-                printf("%s: fma(%a, %a, %a) is %a, not %a\n", kinds[i % KINDS], (double)a[i], (double)b[i], (double)c[i],
-                       (double)found[i], (double)wanted[i]);
+                printf("%s: fma(%a, %a, %a) is %a, not %a\n", kinds[i % KINDS], (double)a[i], (double)b[i],
+                       (double)c[i], (double)found[i], (double)wanted[i]);
         }
     }
-    printf("fma: %" PRIu64 " of %" PRIu64 " triples wrong; %" PRIu64 " NaN, %" PRIu64 " infinite, %" PRIu64 " subnormal\n",
-           wrong, blocks * BLOCK, nans, infinities, subnormals);
+    printf("fma: %" PRIu64 " of %" PRIu64 " triples wrong; %" PRIu64 " NaN, %" PRIu64 " infinite, %" PRIu64
+           " subnormal\n", wrong, blocks * BLOCK, nans, infinities, subnormals);
     return wrong > 0;
 }
 
