@@ -25,7 +25,8 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test lint lib test-c test-python bench bench-peers asan ubsan exhaustive peers clean selftest same-bits \
+.PHONY: help demo test lint lib test-c test-python bench bench-peers bench-exactness asan ubsan selftest same-bits \
+	exhaustive peers clean \
 	tools test-programs test-plain test-emulated test-emulated-programs asan-c asan-python lint-c lint-python FORCE
 
 help:
@@ -51,6 +52,9 @@ bench: $(VENV)/pynn.installed $(BUILD)/bench/kernels ## time kernels, training s
 bench-peers: $(BUILD)/bench/kernels ## the same beside PyTorch, JAX, scikit-learn and ONNX Runtime; writes docs/benchmarks.md
 	$(MAKE) --no-print-directory VENV=$(PEERS) $(CONTESTANTS:%=$(PEERS)/%.installed)
 	$(PEERS)/bin/python bench/run.py --peers $(BENCH)
+
+bench-exactness: $(VENV)/pynn.installed ## the price of the arithmetic contract: a step with its rules and without
+	$(VENV)/bin/python bench/exactness.py
 
 asan: asan-c asan-python ## all tests under the sanitizers for addresses and undefined behaviour
 
