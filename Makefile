@@ -47,14 +47,14 @@ test-python: $(VENV)/pynn.installed $(VENV)/pytest.installed ## the tests of the
 	$(VENV)/bin/pytest
 
 bench: $(VENV)/pynn.installed $(BUILD)/bench/kernels ## time kernels, training steps, prediction and threads; BENCH=--quick for less
-	$(VENV)/bin/python bench/run.py $(BENCH)
+	CC='$(CC)' $(VENV)/bin/python bench/run.py $(BENCH)
 
 bench-peers: $(BUILD)/bench/kernels ## the same beside PyTorch, JAX, scikit-learn and ONNX Runtime; writes docs/benchmarks.md
 	$(MAKE) --no-print-directory VENV=$(PEERS) $(CONTESTANTS:%=$(PEERS)/%.installed)
-	$(PEERS)/bin/python bench/run.py --peers $(BENCH)
+	CC='$(CC)' $(PEERS)/bin/python bench/run.py --peers $(BENCH)
 
 bench-exactness: $(VENV)/pynn.installed ## the price of the arithmetic contract: a step with its rules and without
-	$(VENV)/bin/python bench/exactness.py
+	CC='$(CC)' $(VENV)/bin/python bench/exactness.py
 
 asan: asan-c asan-python ## all tests under the sanitizers for addresses and undefined behaviour
 

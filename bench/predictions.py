@@ -26,7 +26,16 @@ def main() -> None:
             net, (x, _) = initial(case.widths), problem_data(case, rows)
             # A predictor is for few rows on the calling thread.
             names = [name for name in arguments.names if rows == 1 or not name.startswith("pynn p(")]
-            calls = {name: PREDICTORS[name](net, x, arguments.threads) for name in names}
+            calls = {}
+            for name in names:
+                try:
+                    calls[name] = PREDICTORS[name](net, x, arguments.threads)
+                    calls[name]()
+                except Exception as error:  # whatever fails in a peer, the others are measured
+                    if name.startswith("pynn"):
+                        raise
+                    calls.pop(name, None)
+                    timing.progress(f"{name} failed: {type(error).__name__}: {error}".splitlines()[0])
             check_predictions(calls, net, x)
             measured = timing.rounds(calls, arguments.rounds)
             seconds = {name: record["seconds"] for name, record in measured.items()}

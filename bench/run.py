@@ -33,7 +33,9 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     names = [line.split(": ")[1] for line in info.read_text().splitlines() if line.startswith("model name")] \
         if info.exists() else [platform.processor()]  # fmt: skip
-    compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=False).stdout
+    compiler = subprocess.run(
+        [os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True, check=False
+    ).stdout
     versions = {}
     for package in PACKAGES:
         try:
@@ -65,7 +67,9 @@ def measure(peers: bool, quick: bool) -> dict[str, Any]:
     start = time.perf_counter()
 
     def section(name: str, text: str) -> None:
+        """Says what comes, and keeps what has been measured, in case something fails."""
         timing.progress(f"\n{name}: {text}, after {time.perf_counter() - start:.0f} s")
+        (timing.BUILD / "unfinished.json").write_text(json.dumps(result), "utf-8")
 
     section("kernels", "the oracle and every instruction set")
     result["kernels"] = timing.kernels("--rounds", str(rounds))

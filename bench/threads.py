@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import time
 from typing import Any
@@ -12,11 +11,13 @@ import timing
 from cases import NETS, OPTIMIZERS, Case, problem_data, some, sweep_case
 from contestants import Problem, Trainer, initial, train_pynn
 
+from pynn.threads import available
+
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # widths and batches of the sweep
 
 
 def processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available()
 
 
 def _trainer(case: Case, optimizer: str, threads: int | str, steps: int) -> Trainer:
@@ -25,11 +26,12 @@ def _trainer(case: Case, optimizer: str, threads: int | str, steps: int) -> Trai
 
 
 def scaling(most: int, rounds: int, quick: bool) -> list[dict[str, Any]]:
-    """Seconds of a step of every net with 1 to `most` threads, by number."""
+    """Seconds of a step of every net with 1, 2, 4, ... and `most` threads, by number."""
     records = []
+    numbers = sorted({1 << k for k in range(most.bit_length()) if 1 << k <= most} | {most})
     for optimizer in OPTIMIZERS:
         for case in some(NETS, quick):
-            epochs = {str(n): _trainer(case, optimizer, n, case.steps).epoch for n in range(1, most + 1)}
+            epochs = {str(n): _trainer(case, optimizer, n, case.steps).epoch for n in numbers}
             measured = timing.rounds(epochs, rounds)
             seconds = {name: record["seconds"] / case.steps for name, record in measured.items()}
             records.append(

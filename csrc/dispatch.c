@@ -32,30 +32,30 @@ static const pynni_kernels *kernels_of(int32_t isa)
 
 /* ---- floating-point environment ---------------------------------------- */
 
-/* The control register, which sets rounding, flushing and traps. ENVIRONMENT in it is rule 1. STATUS_FLAGS belong to the
- * caller: sticky exceptions and conditions. */
+/* The control register. CONTROL are its bits that set rounding, flushing and traps, and ENVIRONMENT is rule 1 in them; the
+ * others belong to the caller: sticky exceptions, conditions, and what has to do with no arithmetic of ours. */
 #if defined(__x86_64__) || defined(__SSE2__)
 #include <immintrin.h>
-#define STATUS_FLAGS 0x3Fu
+#define CONTROL 0xFFC0u
 #define ENVIRONMENT 0x1F80u
 static uint64_t environment_get(void) { return _mm_getcsr(); }
 static void environment_set(uint64_t value) { _mm_setcsr((uint32_t)value); }
 #else
 #define ENVIRONMENT 0u
 #if defined(__aarch64__)
-#define STATUS_FLAGS 0u
+#define CONTROL 0xFFFFFFFFu
 #define READ "mrs %0, fpcr"
 #define WRITE "msr fpcr, %0"
 #elif defined(__arm__) && defined(__ARM_FP)
-#define STATUS_FLAGS 0xF800009Fu
+#define CONTROL 0x07C89F00u
 #define READ "vmrs %0, fpscr"
 #define WRITE "vmsr fpscr, %0"
-#elif defined(__riscv_flen)
-#define STATUS_FLAGS 0x1Fu
+#elif defined(__riscv_flen) || defined(__riscv_zfinx)
+#define CONTROL 0xE0u
 #define READ "frcsr %0"
 #define WRITE "fscsr %0"
 #elif defined(__s390x__)
-#define STATUS_FLAGS 0x00F8FF70u /* also the rounding of decimal numbers */
+#define CONTROL 0xFF07008Fu /* not the rounding of decimal numbers */
 #define READ "efpc %0"
 #define WRITE "sfpc %0"
 #endif
@@ -68,7 +68,7 @@ static uint64_t environment_get(void)
 }
 static void environment_set(uint64_t value) { __asm__ volatile(WRITE : : "r"((uintptr_t)value) : "memory"); }
 #else /* WebAssembly and software floating point have but one; elsewhere the caller's must be that of rule 1 */
-#define STATUS_FLAGS 0u
+#define CONTROL 0u
 static uint64_t environment_get(void) { return ENVIRONMENT; }
 static void environment_set(uint64_t value) { (void)value; }
 #endif
@@ -77,7 +77,10 @@ static void environment_set(uint64_t value) { (void)value; }
 /* What kernel_answers gives on a machine that keeps the contract. */
 #define KERNEL_ANSWERS 0x3D2F8241u
 
-static int is_foreign(uint64_t environment) { return (environment & ~(uint64_t)STATUS_FLAGS) != ENVIRONMENT; }
+static int is_foreign(uint64_t environment) { return (environment & CONTROL) != ENVIRONMENT; }
+
+/* The caller's environment, with rule 1 in force. */
+static uint64_t ours(uint64_t environment) { return (environment & ~(uint64_t)CONTROL) | ENVIRONMENT; }
 
 /* ---- known answers ----------------------------------------------------- */
 
@@ -188,7 +191,7 @@ static const pynni_kernels *wanted_kernels(void)
 pynn_status pynni_enter(pynni_call *call)
 {
     call->environment = environment_get();
-    if (is_foreign(call->environment)) environment_set(ENVIRONMENT);
+    if (is_foreign(call->environment)) environment_set(ours(call->environment));
     call->kernels = __atomic_load_n(&chosen, __ATOMIC_ACQUIRE);
     if (call->kernels == NULL) {
         pynn_status status = adopt(wanted_kernels());
@@ -220,7 +223,7 @@ pynn_status pynn_isa_set(int32_t isa)
 {
     const uint64_t environment = environment_get();
     pynn_status status;
-    if (is_foreign(environment)) environment_set(ENVIRONMENT);
+    if (is_foreign(environment)) environment_set(ours(environment));
     status = adopt(pynn_isa_name(isa) != NULL ? kernels_of(isa) : NULL);
     if (is_foreign(environment)) environment_set(environment);
     return status;
@@ -231,7 +234,7 @@ const char *pynn_broken_rule(void)
     const uint64_t environment = environment_get();
     const pynni_kernels *kernels = __atomic_load_n(&chosen, __ATOMIC_ACQUIRE);
     const char *rule;
-    if (is_foreign(environment)) environment_set(ENVIRONMENT);
+    if (is_foreign(environment)) environment_set(ours(environment));
     if (kernels == NULL) kernels = wanted_kernels();
     rule = kernels != NULL ? broken_by(kernels) : NULL;
     if (is_foreign(environment)) environment_set(environment);

@@ -138,7 +138,8 @@ typedef struct pynni_gemm {
     float *c;
     const float *a;
     const float *b;
-    float *scratch;     /* PYNNI_SCRATCH floats, m <= PYNNI_ROW_BLOCK: a and a plain b are copied on the way; or NULL */
+    float *scratch;     /* PYNNI_SCRATCH floats: a and a plain b are copied on the way; m <= PYNNI_ROW_BLOCK then, and
+                           a_row or a_k is 1. Or NULL */
     const float *start; /* (n), or NULL for +0 */
     const float *relu;  /* PYNNI_FINISH_FLUSH_RELU: outputs of that relu, (m, n) with the stride of c */
     size_t c_stride, a_row, a_k;

@@ -64,6 +64,7 @@ static double kappa(int32_t loss_kind, size_t outputs)
 double pynni_loss_weight(const pynni_batch *batch)
 {
     double sum = 0.0;
+    if (batch->targets->weights == NULL) return (double)batch->rows; /* the same bits: whole numbers are exact */
     for (size_t r = 0; r < batch->rows; r++) sum += weight_of(batch, r);
     return sum;
 }
@@ -71,8 +72,10 @@ double pynni_loss_weight(const pynni_batch *batch)
 void pynni_loss_scales(float *scales, const pynni_batch *batch, double weight, size_t outputs, int32_t loss_kind)
 {
     const double factor = kappa(loss_kind, outputs);
-    for (size_t r = 0; r < batch->rows; r++)
-        scales[r] = weight > 0.0 ? (float)(factor * weight_of(batch, r) / weight) : 0.0f;
+    for (size_t r = 0; r < batch->rows; r++) {
+        if (r > 0 && batch->targets->weights == NULL) scales[r] = scales[0];
+        else scales[r] = weight > 0.0 ? (float)(factor * weight_of(batch, r) / weight) : 0.0f;
+    }
 }
 
 void pynni_loss_block(const pynni_kernels *kernels, float *losses, float *ds, const float *y, const pynni_batch *batch,

@@ -9,6 +9,8 @@ enum {
     STRIP_FLOATS = 8192,  /* of a weight gradient between product and update: a first-level cache */
     STRIP_ROWS_LEAST = 24 /* fewer rows would read the other factor of the product too often */
 };
+_Static_assert(STRIP_ROWS_LEAST <= PYNNI_ROW_BLOCK && STRIP_FLOATS / WIDE_LEAST <= PYNNI_ROW_BLOCK,
+               "a strip of a wide layer can be copied as a block");
 
 size_t pynni_add(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 

@@ -66,7 +66,7 @@ typedef enum pynn_status {
     PYNN_BAD_NET = 6,               /* the loss needs a last layer that the net does not have */
     PYNN_BAD_LABEL = 7,             /* a class label outside 0 .. O-1 */
     PYNN_BAD_WEIGHT = 8,            /* a sample weight that is negative or not finite */
-    PYNN_BAD_INDEX = 9,             /* an index beyond the rows or layers, or within a block of 256 */
+    PYNN_BAD_INDEX = 9,             /* an index beyond the rows or layers, or a part that begins within a block */
     PYNN_BAD_WORKSPACE = 10,        /* a workspace too short or not 64-byte aligned */
     PYNN_LOSS_NOT_FINITE = 11,      /* the loss of a batch is NaN or infinite; nothing was updated */
     PYNN_PARAMETER_NOT_FINITE = 12, /* an update made a parameter NaN or infinite; parameters are spoilt */
@@ -273,11 +273,12 @@ PYNN_API pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_n
 PYNN_API pynn_status pynn_part_bytes(size_t *bytes, const pynn_net *net);
 
 /*
- * The same for a part of a batch, its rows first .. first + rows, for batches that do not fit in memory. Parts go from
- * the first row to the last, and each but the last has a multiple of 256 rows. weight is the sum of the weights of the
- * whole batch, taken in double in the order of its rows (the number of rows, without weights). Where first is 0, loss and
- * grads are overwritten; else they are added to. After the last part, grads has the bits of the whole batch, and so has
- * *loss / weight.
+ * The same for a part of a batch that does not fit in memory: x and targets hold the rows of the part alone, and first
+ * of the batch's rows come before them. Parts go from the first row to the last, and each but the last has a multiple of
+ * 256 rows; else PYNN_BAD_INDEX. weight is the sum of the weights of the whole batch, in double in the order of its rows
+ * (the number of rows, without weights), finite and >= 0; else PYNN_BAD_WEIGHT. Where first is 0, loss and grads are
+ * overwritten; else they are added to. After the last part, grads has the bits of the whole batch, and so has
+ * *loss / weight; both are 0 where weight is.
  */
 PYNN_API pynn_status pynn_loss_and_grad_part(double *loss, float *grads, const pynn_net *net, const float *params,
                                              const float *x, size_t x_stride, const pynn_targets *targets,
@@ -383,7 +384,8 @@ PYNN_API pynn_status pynn_isa_set(int32_t isa);
 /* "scalar", "sse2", "avx2", "avx512", "neon", or NULL beyond the last. */
 PYNN_API const char *pynn_isa_name(int32_t isa);
 
-/* Why functions return PYNN_BAD_ARITHMETIC: which rule of docs/arithmetic.md is broken, and how; NULL if none is. */
+/* Why functions that compute return PYNN_BAD_ARITHMETIC: which rule of docs/arithmetic.md is broken, and how. NULL if the
+ * instruction set that is chosen, or else wanted, keeps the contract, even where pynn_isa_set has refused another. */
 PYNN_API const char *pynn_broken_rule(void);
 
 /* ---- self-test --------------------------------------------------------- */
@@ -396,10 +398,11 @@ PYNN_API const char *pynn_broken_rule(void);
  */
 PYNN_API const char *pynn_selftest_name(size_t run);
 
-/* Workspace of every run; workers as in the executor, 1 without. Some 600 kB for one. */
+/* Workspace of every run; workers as in the executor, 1 without. Some 1.1 MB for one. */
 PYNN_API pynn_status pynn_selftest_bytes(size_t *bytes, size_t workers);
 
-/* Does a run and gives the SHA-256 of its results; PYNN_BAD_ARITHMETIC if it is not that of the contract. */
+/* Does a run and gives the SHA-256 of its results, or an empty digest where it could not be done. PYNN_BAD_ARITHMETIC
+ * with a digest: it is not that of the contract. */
 PYNN_API pynn_status pynn_selftest(char digest[PYNN_DIGEST], size_t run, const pynn_executor *executor,
                                    void *workspace, size_t workspace_bytes);
 

@@ -1,4 +1,5 @@
 /* An executor on threads of the operating system. Optional: nothing else in the library starts or needs one. */
+#define _POSIX_C_SOURCE 200809L /* for clock_gettime, where the flags ask for strict C */
 #include "internal.h"
 
 pynn_status pynni_check_executor(const pynn_executor *executor)
@@ -62,7 +63,7 @@ pynn_status pynn_threads_advise(size_t *workers, const pynn_net *net, size_t bat
 /* Each on a cache line of its own. */
 typedef struct worker {
     _Alignas(64) uint32_t taken; /* the last turn in which somebody has begun its task: itself, or the caller */
-    uint32_t done;               /* the last turn in which it has finished it itself */
+    uint32_t done;               /* the last turn in which that task was finished */
     uint32_t started;
     size_t number;
     struct pool *pool;
@@ -76,7 +77,7 @@ typedef struct pool {
     void (*task)(void *argument, size_t worker);
     void *argument;
     size_t workers;
-    uint32_t rest, resting; /* turns that the caller works alone after the next one in vain, and now */
+    double rest, resumes; /* how many times a turn in vain the caller works alone after it, and until when */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     worker helper[]; /* workers - 1 of them; worker 0 is the caller */
@@ -88,6 +89,7 @@ enum {
     MOST_REST = 1024
 };
 #define SECONDS_TO_FORGIVE 5e-6
+#define MOST_SECONDS_OF_REST 1.0
 
 static void pause_briefly(void)
 {
@@ -155,13 +157,13 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* One turn with the helpers. What they have not begun when the caller is done with its own task, it does too. Tells
- * whether the caller alone would have been as fast. */
-static int turn_in_vain(pool *p, void (*task)(void *argument, size_t worker), void *argument)
+/* One turn with the helpers. What they have not begun when the caller is done with its own task, it does too. Gives the
+ * seconds it took if the caller alone would have been as fast, else 0. */
+static double turn_in_vain(pool *p, void (*task)(void *argument, size_t worker), void *argument)
 {
     const double start = seconds();
     size_t done = 1;
-    double begun, ended, each;
+    double begun, ended, end, each;
     uint32_t turn;
     p->task = task;
     p->argument = argument;
@@ -181,25 +183,33 @@ static int turn_in_vain(pool *p, void (*task)(void *argument, size_t worker), vo
             else sched_yield();
         }
     }
+    end = seconds();
     each = (ended - begun) / (double)done;
-    return begun - start + seconds() - ended > each * (double)(p->workers - done) + SECONDS_TO_FORGIVE;
+    return begun - start + end - ended > each * (double)(p->workers - done) + SECONDS_TO_FORGIVE ? end - start : 0.0;
 }
 
 /*
  * Helpers can be slower than no helpers: other programs may have their cores, and to wake them takes time. So after a
- * turn in vain the caller works alone for a turn, after another for two, four, ...; results are the same.
+ * turn in vain the caller works alone for as long again, after another for twice, four times, ... as long; results are
+ * the same.
  */
 static void run(void *context, void (*task)(void *argument, size_t worker), void *argument)
 {
     pool *p = context;
-    if (p->resting > 0) {
-        p->resting--;
+    double lost;
+    if (p->resumes > 0.0 && seconds() < p->resumes) {
         for (size_t i = 0; i < p->workers; i++) task(argument, i);
-    } else if (turn_in_vain(p, task, argument)) {
-        p->rest = p->rest == 0 ? 1 : p->rest < MOST_REST ? 2 * p->rest : MOST_REST;
-        p->resting = p->rest;
+        return;
+    }
+    lost = turn_in_vain(p, task, argument);
+    p->resumes = 0.0;
+    if (lost > 0.0) {
+        const double longer = p->rest > 0.0 ? 2.0 * p->rest : 1.0;
+        p->rest = longer < MOST_REST ? longer : MOST_REST;
+        lost *= p->rest;
+        p->resumes = seconds() + (lost < MOST_SECONDS_OF_REST ? lost : MOST_SECONDS_OF_REST);
     } else {
-        p->rest /= 2;
+        p->rest = p->rest > 1.0 ? p->rest / 2.0 : 0.0;
     }
 }
 
@@ -235,7 +245,8 @@ pynn_status pynn_threads_start(pynn_executor *executor, void *memory, size_t mem
     if (workers == 0) return PYNN_BAD_SIZE;
     if (memory_bytes < bytes_for(workers) || (uintptr_t)memory % PYNN_WORKSPACE_ALIGNMENT != 0)
         return PYNN_BAD_WORKSPACE;
-    p->turn = p->stops = p->sleepers = p->rest = p->resting = 0;
+    p->turn = p->stops = p->sleepers = 0;
+    p->rest = p->resumes = 0.0;
     p->workers = workers;
     if (pthread_mutex_init(&p->mutex, NULL) != 0) return PYNN_NO_THREADS;
     if (pthread_cond_init(&p->wake, NULL) != 0) {

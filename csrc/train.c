@@ -153,7 +153,8 @@ pynn_status pynn_loss_and_grad_part(double *loss, float *grads, const pynn_net *
     PYNNI_TRY(pynni_enter(&call));
     pass.kernels = call.kernels;
     if (first == 0) *loss = 0.0;
-    for (size_t r = 0; r < rows; r += PYNNI_BLOCK) {
+    if (first == 0 && !(weight > 0.0)) memset(grads, 0, net->param_count * sizeof *grads);
+    for (size_t r = 0; r < rows && weight > 0.0; r += PYNNI_BLOCK) {
         const pynn_targets goal = {.rows = targets->rows != NULL ? targets->rows + r * targets->stride : NULL,
                                    .stride = targets->stride,
                                    .labels = targets->labels != NULL ? targets->labels + r : NULL,
@@ -260,7 +261,8 @@ pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, p
         mask.step = (uint32_t)state->steps;
         if (k + 1 < steps) {
             const pynni_batch next = batch_at(&data, batch, k + 1);
-            for (size_t r = 0; r < next.rows && is_small(&next, net->inputs); r++) fetch(&next, net->inputs, r);
+            const size_t fetched = is_small(&next, net->inputs) ? next.rows : 0;
+            for (size_t r = 0; r < fetched; r++) fetch(&next, net->inputs, r);
         }
         status = train_step(&pass, &now, params, moments, state, totals, where != NULL ? where : &ignored, optimizer,
                             learning_rates[k], loss_kind);

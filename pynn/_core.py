@@ -13,6 +13,7 @@ import numbers
 import operator
 import os
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
@@ -252,6 +253,8 @@ def floats(
     else:
         with np.errstate(all="ignore"):
             a = np.array(given, dtype=_FLOAT32, order="C", copy=True)
+    if a.dtype is not _FLOAT32:  # equal to it, as after unpickling
+        a = a.view(_FLOAT32)
     if not _is_finite(a):
         fine = np.isfinite(a)
         found = given[np.unravel_index(np.argmin(fine), a.shape)]
@@ -326,7 +329,10 @@ def empty(*shape: int) -> Floats:
 
 def vector(count: int) -> Floats:
     """Memory for floats that starts on a cache line, so that few vectors of it lie on two."""
-    memory = empty(count + _LINE)
+    try:
+        memory = np.empty(count + _LINE, _FLOAT32)
+    except (MemoryError, ValueError) as error:
+        raise PynnMemoryError(f"{count} floats do not fit in memory") from error
     first = -(memory.ctypes.data // 4) % _LINE
     return memory[first : first + count]
 
@@ -416,10 +422,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
 
 
+_FEW, _FEW_MULTIPLICATIONS = 4096, 10**7  # of rows that are predicted the short way
+
+
 class Plan:
     """A pynn_net and the layers that it points to. Constant, so that threads may share it."""
 
-    __slots__ = ("_layers", "_spare", "chunk", "inputs", "net", "outputs", "param_count", "specs")
+    __slots__ = ("_layers", "_spare", "few", "inputs", "net", "outputs", "param_count", "specs")
 
     def __init__(self, specs: Sequence[Mapping[str, float]]) -> None:
         self.specs = list(specs)
@@ -429,7 +438,7 @@ class Plan:
         self.inputs: int = self.net.inputs
         self.outputs: int = self.net.outputs
         self.param_count: int = self.net.param_count
-        self.chunk = 1 + int(_MULTIPLICATIONS_PER_CALL / self.param_count)
+        self.few = min(_FEW // max(self.inputs, self.outputs), _FEW_MULTIPLICATIONS // self.param_count)
         self._spare: list[Workspace] = []
 
     def _size(self, function: Any, *arguments: Any) -> int:
@@ -642,7 +651,10 @@ def loss(y: Floats, targets: Targets, kind: str, dy: Floats | None = None) -> tu
 
 # ---- pass: a whole net ------------------------------------------------------------------------------------
 
-_MULTIPLICATIONS_PER_CALL = 5e7  # some hundredths of a second on a slow machine, so that Ctrl-C is heard
+_ROWS_AT_LEAST, _SECONDS = (
+    192,
+    0.02,
+)  # of a call, between which Ctrl-C is heard; fewer would read weights too often
 OUTPUTS, SCORES = ENDS["outputs"], ENDS["scores"]
 
 
@@ -651,19 +663,20 @@ def predict(
 ) -> None:
     """y from x, which are rows of the widths of the plan; `params` points to them."""
     if executor is None:
-        workspace, threads, chunk = plan.borrow(), ffi.NULL, plan.chunk
+        workspace, threads, chunk = plan.borrow(), ffi.NULL, _ROWS_AT_LEAST
     else:
         threads, workers = executor.c, executor.c.workers
-        workspace, chunk = Workspace(plan.predict_bytes(workers)), workers * plan.chunk
-    n, (start, stride), out = len(x), _rows(x), pointer(y)
-    for first in range(0, n, chunk):
+        workspace, chunk = Workspace(plan.predict_bytes(workers)), workers * _ROWS_AT_LEAST
+    n, (start, stride), out, first = len(x), _rows(x), pointer(y), 0
+    while first < n:
+        started, count = perf_counter(), min(chunk, n - first)
         status = lib.pynn_predict(
             out + first * plan.outputs,
             plan.net,
             params,
             start + first * stride,
             stride,
-            min(chunk, n - first),
+            count,
             end,
             threads,
             workspace.start,
@@ -671,6 +684,9 @@ def predict(
         )
         if status:
             check(status)
+        first += count
+        if perf_counter() - started < _SECONDS:
+            chunk *= 2
     if executor is None:
         plan.give_back(workspace)
 
@@ -680,25 +696,17 @@ class Bound:
     call as Python allows. For one thread at a time.
     """
 
-    __slots__ = ("_alive", "_c", "_views", "x", "y")
+    __slots__ = ("_alive", "_c", "_row", "_views", "x", "y")
 
-    def __init__(self, plan: Plan, params: Any, rows: int) -> None:
+    def __init__(self, plan: Plan, params: Any, rows: int, *, row: bool = False) -> None:
+        """`row`: `answer` takes a single row (I,) too."""
+        self._row = row
         self.x, self.y = empty(rows, plan.inputs), empty(rows, plan.outputs)
         self.x[:] = 0
         self.y[:] = 0
-        workspace = Workspace(plan.predict_bytes())
-        self._c = ffi.new(
-            "bound *",
-            {
-                "y": pointer(self.y),
-                "net": plan.net,
-                "params": params,
-                "x": pointer(self.x),
-                "workspace": workspace.start,
-                "workspace_bytes": workspace.bytes,
-            },
-        )
-        self._alive = plan, params, workspace
+        x, y, workspace = pointer(self.x), pointer(self.y), Workspace(plan.predict_bytes())
+        self._c = ffi.new("bound *", (y, plan.net, params, x, workspace.start, workspace.bytes))
+        self._alive = plan, params, x, y, workspace
         self._views: dict[tuple[int, ...], tuple[Floats, Floats, Callable[[], int]]] = {}
 
     def run(self) -> Callable[[], int]:
@@ -724,7 +732,7 @@ class Bound:
     def _view(self, shape: tuple[int, ...]) -> tuple[Floats, Floats, Callable[[], int]] | None:
         """The first rows of x and y for an argument of that shape, and what computes one from the other."""
         most, width = self.x.shape
-        alone = shape == (width,) and most == 1
+        alone = self._row and shape == (width,)
         if not alone and (len(shape) != 2 or shape[1] != width or not 0 < shape[0] <= most):
             return None
         n = 1 if alone else shape[0]

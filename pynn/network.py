@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 
 STATE_FORMAT = 1
-_ALONE = 1  # threads
-_FEW = 4096  # floats of a batch that may be copied on its way
+_ALONE = 1  # the default number of threads
 
 
 class Sequential:
@@ -243,9 +242,9 @@ class Sequential:
             seed: of the shuffling; None: that of the net.
             verbose: 1 shows progress on stderr, 0 does not; None: 1 on a terminal.
             threads: the most threads that share the work, at least 1, or "auto" for as many as there are
-                processors that this process may use. Fewer are taken where a batch has not the work for them
-                (some 30 microseconds for each), down to the calling thread alone. They live as long as the
-                fit. Results do not depend on them.
+                processors that this process may use. Fewer are taken where a batch, or a tenth of the fit, has
+                not the work for them (some 30 microseconds for each), down to the calling thread alone. They
+                live as long as the fit. Results do not depend on them.
 
         Raises:
             DivergedError: the parameters are then those of the last epoch's end, the moments afresh.
@@ -419,7 +418,7 @@ class Sequential:
             threads: the most, as in `fit`. They live as long as the call, and fewer are taken where one would
                 not have ten times the work that is worth one in a fit.
         """
-        if threads is _ALONE:
+        if threads is _ALONE and type(x) is np.ndarray and x.size <= self._plan.few * self.inputs:
             y = self._few(x)
             if y is not None:
                 return y
@@ -540,7 +539,7 @@ class Sequential:
         targets = losses.targets(loss, t, weight, len(rows), self._plan.outputs, *names)
         return self._store.apart(rows), targets.apart(self._store)
 
-    def _few(self, x: ArrayLike) -> Floats | None:
+    def _few(self, x: np.ndarray) -> Floats | None:
         """`predict` of an x that is quickly seen to be few rows that it can take, else None."""
         guard, claim = self._store.guard, (get_ident(), READING)
         try:
@@ -550,8 +549,7 @@ class Sequential:
             try:
                 bound = self._bounds.pop()
             except IndexError:
-                rows = max(1, _FEW // max(self.inputs, self.outputs))
-                bound = _core.Bound(self._plan, self._store.params_c, rows)
+                bound = _core.Bound(self._plan, self._store.params_c, max(1, self._plan.few))
             y = bound.answer(x)
             self._bounds.append(bound)
         finally:

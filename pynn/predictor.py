@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from .errors import PynnRuntimeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +36,10 @@ class Predictor:
         own = _core.vector(plan.param_count)
         own[:] = params
         self._made_of = plan.specs, own, batch
-        self._bound, more = (_core.Bound(plan, _core.pointer(own), batch) for _ in range(2))
+        alone = batch == 1
+        self._bound, more = (_core.Bound(plan, _core.pointer(own), batch, row=alone) for _ in range(2))
         self._run, self._y, self._of_row = self._bound.run(), self._bound.y, more.answer
-        self._shapes = [(batch, plan.inputs), (plan.inputs,)][: 1 + (batch == 1)]
+        self._shapes = [(batch, plan.inputs), (plan.inputs,)][: 1 + alone]
 
     @property
     def x(self) -> Floats:
@@ -57,7 +59,8 @@ class Predictor:
         if y is None:
             a = _core.array("row", row)
             y = self._of_row(_core.floats("row", a, self._shapes[-1 if a.ndim == 1 else 0]))
-            assert y is not None
+            if y is None:
+                raise PynnRuntimeError("row changes while it is read; another thread must be writing to it")
         return y
 
     def __reduce__(self) -> tuple[Callable[..., Predictor], tuple[Any, ...]]:

@@ -8,6 +8,7 @@ import pytest
 import pynn
 
 SIZES = (64, 256, 257, 784, 1024, 2048, 4096)
+OPENBLAS = "openblas" in str(np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"])
 
 
 def operands(k, positive):
@@ -39,7 +40,7 @@ def test_products_beside_numpy(k, positive, record_property):
     found, numpys = error_ratio(ours(a, b), a, b), error_ratio(a @ b, a, b)
     record_property("error ratio", (found, numpys))
     assert found < 16
-    assert found <= 1.5 * numpys
+    assert found <= (1.5 if OPENBLAS else 3) * numpys  # others may add in shorter chains
 
 
 @pytest.mark.parametrize("positive", [False, True], ids=["signs", "positive"])

@@ -414,6 +414,33 @@ def test_random_nets_against_double(problem):
 # ---- predictor --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("width", [2048, 2049, 5000])
+def test_a_row_alone_is_for_predictors(width):
+    """predict wants rows, however wide they are; a predictor of one row takes it as it is."""
+    net, x = net_of(pynn.Dense(width, 3)), normal(1, width)
+    expected = net.predict(x)
+    with pytest.raises(ValueError, match=rf"x must have the shape \(rows, {width}\), not \({width},\)"):
+        net.predict(x[0])
+    assert bits(net.predictor()(x[0])) == bits(expected[0])
+
+
+def test_rows_of_another_dtype_object():
+    """Arrays that were pickled have a float32 that equals numpy's and is not it."""
+    net, x = classifier(), pickle.loads(pickle.dumps(normal(3, 5)))
+    p = net.predictor()
+    assert x.dtype is not np.dtype("f4")
+    assert bits(net.predict(x)) == bits(net.predict(x.tolist()))
+    assert bits(p(x[0])) == bits(net.predict(x)[0])
+
+
+def test_buffers_of_a_predictor_keep_their_size():
+    """C reads p.x and writes p.y as long as the predictor lives."""
+    p = classifier().predictor()
+    for buffer in (p.x, p.y):
+        with pytest.raises(ValueError, match="resize"):
+            buffer.resize((2, 50))
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 585, 586, 1000])
 def test_few_rows_take_a_short_way(n):
     """predict gives the bits of its rows in any batch, for arrays that it can copy at once and for others."""
@@ -478,17 +505,18 @@ def test_predictor_returns_new_arrays():
 # ---- threads and processes --------------------------------------------------------------------------------
 
 
-def test_two_threads_predict_on_one_net():
-    """Threads that predict at the same time get the bits that one gets."""
-    net, x = every_kind(64, 10, 50), normal(400, 64)
-    expected, found, start = bits(net.predict(x)), [], threading.Barrier(4)
+@pytest.mark.parametrize("n", [1, 60, 400])
+def test_two_threads_predict_on_one_net(n):
+    """Threads that predict rows of their own at the same time get the bits that one gets."""
+    net, x = every_kind(64, 10, 50), normal(4 * n, 64).reshape(4, n, 64)
+    expected, found, start = [bits(net.predict(rows)) for rows in x], [], threading.Barrier(4)
 
-    def serve():
+    def serve(i):
         start.wait(30)
         for _ in range(30):
-            found.append(bits(net.predict(x)) == expected)
+            found.append(bits(net.predict(x[i])) == expected[i])
 
-    threads = [threading.Thread(target=serve) for _ in range(4)]
+    threads = [threading.Thread(target=serve, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -202,33 +202,33 @@ static void test_flush(void)
     o_trace_free(&trace);
 }
 
-/* A batch in parts of whole blocks gives the bits of the batch at once, with dropout and weights. */
-static void check_parts(const char *text, size_t inputs, size_t part, int32_t kind)
+/* A batch in parts of whole blocks gives the bits of the batch at once; most is that of the weights, 0 for none. */
+static void check_parts(const char *text, size_t inputs, size_t part, int32_t kind, float most, const pynn_mask *mask)
 {
     enum { ROWS = 2 * 256 + 77 };
-    const pynn_mask mask = {.seed = 3, .step = 5};
-    pynn_targets targets = {t, 0, NULL, weights};
+    const float *given = most > 0.0f ? weights : NULL;
+    pynn_targets targets = {t, 0, NULL, given};
     double loss = 0.0, loss_wanted = 1.0, weight = 0.0;
     size_t bytes = 0;
     check_case("%s in parts of %zu rows", text, part);
     make_net(text, inputs);
     targets.stride = net.outputs + 1;
-    if (kind == PYNN_CROSS_ENTROPY) targets = (pynn_targets){NULL, 0, labels, weights};
+    if (kind == PYNN_CROSS_ENTROPY) targets = (pynn_targets){NULL, 0, labels, given};
     for (size_t r = 0; r < ROWS; r++) labels[r] = (int32_t)any_below(net.outputs);
     fill_any(x, ROWS * inputs, -2.0f, 2.0f);
     fill_any(t, ROWS * (net.outputs + 1), 0.0f, 1.0f);
-    for (size_t r = 0; r < ROWS; r++) weights[r] = r % 5 == 0 ? 0.0f : any_float(0.0f, 2.0f);
-    for (size_t r = 0; r < ROWS; r++) weight += (double)weights[r];
+    for (size_t r = 0; r < ROWS; r++) weights[r] = r % 5 == 0 ? 0.0f : any_float(0.0f, most);
+    for (size_t r = 0; r < ROWS; r++) weight += given != NULL ? (double)weights[r] : 1.0;
     bytes = pass_bytes(ROWS);
-    CHECK_OK(pynn_loss_and_grad(&loss_wanted, wanted, &net, params, x, inputs, &targets, &mask, ROWS, kind,
+    CHECK_OK(pynn_loss_and_grad(&loss_wanted, wanted, &net, params, x, inputs, &targets, mask, ROWS, kind,
                                 workspace(bytes), bytes));
     CHECK_OK(pynn_part_bytes(&bytes, &net));
     memset(grads, GUARD_PATTERN, sizeof grads);
     for (size_t first = 0; first < ROWS; first += part) {
-        pynn_targets rest = {.stride = targets.stride, .weights = weights + first};
+        pynn_targets rest = {.stride = targets.stride, .weights = given != NULL ? weights + first : NULL};
         if (targets.rows != NULL) rest.rows = targets.rows + first * targets.stride;
         else rest.labels = targets.labels + first;
-        CHECK_OK(pynn_loss_and_grad_part(&loss, grads, &net, params, x + first * inputs, inputs, &rest, &mask,
+        CHECK_OK(pynn_loss_and_grad_part(&loss, grads, &net, params, x + first * inputs, inputs, &rest, mask,
                                          ROWS - first < part ? ROWS - first : part, first, weight, kind,
                                          workspace(bytes), bytes));
     }
@@ -238,10 +238,27 @@ static void check_parts(const char *text, size_t inputs, size_t part, int32_t ki
 
 static void test_parts(void)
 {
+    const pynn_mask mask = {.seed = 3, .step = 5};
+    pynn_targets targets = {t, 2, NULL, weights};
+    double loss = 1.0;
+    size_t bytes = 0;
     for (size_t part = 256; part <= 768; part += 256) {
-        check_parts("d19rod7gd3m", 6, part, PYNN_CROSS_ENTROPY);
-        check_parts("d201tod5", 11, part, PYNN_MEAN_SQUARED_ERROR);
+        check_parts("d19rod7gd3m", 6, part, PYNN_CROSS_ENTROPY, 2.0f, &mask);
+        check_parts("d201tod5", 11, part, PYNN_MEAN_SQUARED_ERROR, 2.0f, &mask);
+        check_parts("d19rod7gd3s", 6, part, PYNN_BINARY_CROSS_ENTROPY, 0.0f, NULL);
     }
+    check_case("parts without weight");
+    make_net("d2", 3);
+    memset(weights, 0, sizeof weights);
+    memset(grads, GUARD_PATTERN, sizeof grads);
+    memset(wanted, 0, sizeof wanted);
+    x[4] = INFINITY;
+    CHECK_OK(pynn_part_bytes(&bytes, &net));
+    for (size_t first = 0; first <= 256; first += 256)
+        CHECK_OK(pynn_loss_and_grad_part(&loss, grads, &net, params, x, 3, &targets, NULL, 256, first, 0.0,
+                                         PYNN_SQUARED_ERROR, workspace(bytes), bytes));
+    CHECK_SAME(grads, wanted, net.param_count);
+    CHECK_SAME_DOUBLE(loss, 0.0);
 }
 
 /* No rows: nothing to predict, and nothing is written. */
