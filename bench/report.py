@@ -361,11 +361,11 @@ number of threads, which all of them are told; the median of the rounds counts. 
 of them on 16-64-64-4 from the same initial values must bring all contestants to the same parameters within
 1 %, and all must predict the same.
 
-PyTorch runs eager with fused optimizers, with forward, loss and backward compiled, and with the whole step
-compiled; the fastest of these counts. It predicts eager and traced. JAX runs a jitted step with donated buffers, on data that is on the
-device, and waits at the end of an epoch only; what is dispatched meanwhile runs beside the thread that
-dispatches. scikit-learn runs its own inner step without its validation of the data; its Adam computes part
-of the update in float64.
+PyTorch runs eager with fused optimizers, with forward, loss and backward compiled, and with the whole
+step compiled; the fastest of these counts. It predicts eager and traced. JAX runs a jitted step with
+donated buffers, on data that is on the device, and waits at the end of an epoch only; what is dispatched
+meanwhile runs beside the thread that dispatches. scikit-learn runs its own inner step without its
+validation of the data; its Adam computes part of the update in float64.
 
 **Targets.** A figure beside a target is followed by ≥ or ≤ where the target is reached, by < or > where it
 is missed: {reached} of {all} are reached in this run.

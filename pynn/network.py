@@ -242,9 +242,9 @@ class Sequential:
             seed: of the shuffling; None: that of the net.
             verbose: 1 shows progress on stderr, 0 does not; None: 1 on a terminal.
             threads: the most threads that share the work, at least 1, or "auto" for as many as there are
-                processors that this process may use. Fewer are taken where a batch, or a tenth of the fit, has
-                not the work for them (some 30 microseconds for each), down to the calling thread alone. They
-                live as long as the fit. Results do not depend on them.
+                processors that this process may use. Fewer are taken where a batch, or a tenth of the fit,
+                has not the work for them (some 30 microseconds for each), down to the calling thread alone.
+                They live as long as the fit. Results do not depend on them.
 
         Raises:
             DivergedError: the parameters are then those of the last epoch's end, the moments afresh.
