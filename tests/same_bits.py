@@ -13,6 +13,7 @@ deviation is missed.
 from __future__ import annotations
 
 import argparse
+import atexit
 import functools
 import hashlib
 import os
@@ -21,6 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,10 +237,18 @@ def build(name, compiler, flags, more=(), edits=(), main=SELFTEST):
     return program
 
 
+@functools.cache
+def wine_prefix():
+    """A folder for what Wine keeps, outside this tree: it links to /, where setuptools would follow it."""
+    folder = tempfile.mkdtemp(prefix="same-bits-wine-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def run(runner, program, isa, threads):
     """Exit status and output of the self-test."""
     variables = {"PYNN_ISA": isa, "QEMU_SET_ENV": f"PYNN_ISA={isa}"}
-    wine = {"WINEPREFIX": str(BUILD / "wine"), "WINEDEBUG": "-all"}
+    wine = {"WINEPREFIX": str(wine_prefix()), "WINEDEBUG": "-all"}
     arguments = [str(threads)] if threads > 1 else []
     try:
         done = subprocess.run(
