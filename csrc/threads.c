@@ -158,7 +158,8 @@ static double seconds(void)
 }
 
 /* One turn with the helpers. What they have not begun when the caller is done with its own task, it does too. Gives the
- * seconds it took if the caller alone would have been as fast, else 0. */
+ * seconds it took if the caller has waited more than twice as long as their tasks would have taken it, else 0: shares are
+ * not quite even. */
 static double turn_in_vain(pool *p, void (*task)(void *argument, size_t worker), void *argument)
 {
     const double start = seconds();
@@ -185,7 +186,7 @@ static double turn_in_vain(pool *p, void (*task)(void *argument, size_t worker),
     }
     end = seconds();
     each = (ended - begun) / (double)done;
-    return begun - start + end - ended > each * (double)(p->workers - done) + SECONDS_TO_FORGIVE ? end - start : 0.0;
+    return begun - start + end - ended > 2.0 * each * (double)(p->workers - done) + SECONDS_TO_FORGIVE ? end - start : 0.0;
 }
 
 /*
