@@ -32,6 +32,8 @@ from timing import duration
 
 Result = dict[str, Any]
 
+OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -122,7 +124,7 @@ def _steps(result: Result) -> Iterator[Table]:
         rows, ratios = [], []
         notes: dict[str, str] = {}
         for r in records:
-            label = [_name(r["widths"]), str(r["batch"]), {"adam": "Adam", "sgd": "SGD"}[r["optimizer"]]]
+            label = [_name(r["widths"]), str(r["batch"]), OPTIMIZER_NAMES[r["optimizer"]]]
             times = ["failed" if n in r["failed"] else duration(r["seconds"].get(n)) for n in names]
             rows.append(label + times)
             notes |= r["failed"]
@@ -226,7 +228,7 @@ def _threads(result: Result) -> Iterator[Table]:
     rows = []
     for r in result["threads"]:
         one = r["seconds"]["1"]
-        cells = [_name(r["widths"]), str(r["batch"]), {"adam": "Adam", "sgd": "SGD"}[r["optimizer"]]]
+        cells = [_name(r["widths"]), str(r["batch"]), OPTIMIZER_NAMES[r["optimizer"]]]
         for count in counts:
             cells.append(duration(r["seconds"][count]))
         if "2" in counts:

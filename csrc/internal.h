@@ -100,9 +100,6 @@ size_t pynni_row_block(size_t rows);
 /* Rows of a weight gradient (I, outputs) that stand in the first-level cache between product and update. */
 size_t pynni_strip_rows(size_t inputs, size_t outputs);
 
-/* Floats, of one worker, of the two row blocks that pynn_predict alternates between and of its scratch. */
-size_t pynni_floats_predict(const pynn_net *net);
-
 /* What a pass over a batch needs besides the parameters, each from a cache line of its own. */
 typedef struct pynni_map {
     float *kept;         /* of every node: rows (B, O), and their gradient (B, O) */
@@ -121,6 +118,9 @@ typedef struct pynni_map {
 /* Lays the map out from workspace, and gives its length in floats; with workspace NULL only that. */
 size_t pynni_map_pass(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, size_t workers);
 size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, size_t rows, size_t workers, int clips);
+
+/* The same for pynn_predict, of any number of rows: of every worker, two row blocks to alternate between, then scratch. */
+size_t pynni_map_predict(pynni_map *map, void *workspace, const pynn_net *net, size_t workers);
 
 /* ---- kernels ----------------------------------------------------------- */
 

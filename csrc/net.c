@@ -227,11 +227,6 @@ size_t pynni_row_block(size_t rows)
 
 static size_t scratch_of(const pynn_net *net) { return pynni_is_wide(net->widest) ? PYNNI_SCRATCH : 0; }
 
-size_t pynni_floats_predict(const pynn_net *net)
-{
-    return pynni_add(pynni_mul(2, pynni_pad(pynni_mul(PYNNI_ROW_BLOCK, net->widest))), scratch_of(net));
-}
-
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static float *take(float *workspace, size_t *used, size_t floats)
@@ -274,12 +269,21 @@ size_t pynni_map_train(pynni_map *map, void *workspace, const pynn_net *net, siz
     return used;
 }
 
+size_t pynni_map_predict(pynni_map *map, void *workspace, const pynn_net *net, size_t workers)
+{
+    map->own = workspace;
+    map->own_scratch = pynni_mul(2, pynni_pad(pynni_mul(PYNNI_ROW_BLOCK, net->widest)));
+    map->own_floats = pynni_add(map->own_scratch, scratch_of(net));
+    return pynni_mul(workers, map->own_floats);
+}
+
 pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net, size_t workers)
 {
+    pynni_map map;
     if (bytes == NULL) return PYNN_NULL_POINTER;
     PYNNI_TRY(pynni_check_net(net));
     if (workers == 0) return PYNN_BAD_SIZE;
-    return pynni_bytes(bytes, pynni_mul(workers, pynni_floats_predict(net)));
+    return pynni_bytes(bytes, pynni_map_predict(&map, NULL, net, workers));
 }
 
 pynn_status pynn_pass_bytes(size_t *bytes, const pynn_net *net, size_t rows)

@@ -338,7 +338,7 @@ static void predict_share(void *argument, size_t worker)
     const predicting *job = argument;
     const pynni_pass *pass = job->pass;
     const pynn_net *net = pass->net;
-    const size_t half = pynni_pad(PYNNI_ROW_BLOCK * net->widest);
+    const size_t half = pass->map.own_scratch / 2;
     float *out = own_of(pass, worker);
     size_t from, to, block;
     pynni_share(&from, &to, pass->rows, worker, pynni_workers(pass->executor));
@@ -367,11 +367,8 @@ pynn_status pynn_predict(float *y, const pynn_net *net, const float *params, con
     pynni_call call;
     PYNNI_TRY(check_pass(net, params, x, x_stride, y, rows, end));
     PYNNI_TRY(pynni_check_executor(executor));
-    pass.map.own = workspace;
-    pass.map.own_floats = pynni_floats_predict(net);
-    pass.map.own_scratch = 2 * pynni_pad(PYNNI_ROW_BLOCK * net->widest);
     PYNNI_TRY(pynni_check_workspace(workspace, workspace_bytes,
-                                    pynni_mul(pynni_workers(executor), pass.map.own_floats)));
+                                    pynni_map_predict(&pass.map, workspace, net, pynni_workers(executor))));
     pass.layers = pynni_layers_until(net, end);
     PYNNI_TRY(pynni_enter(&call));
     pass.kernels = call.kernels;

@@ -651,10 +651,8 @@ def loss(y: Floats, targets: Targets, kind: str, dy: Floats | None = None) -> tu
 
 # ---- pass: a whole net ------------------------------------------------------------------------------------
 
-_ROWS_AT_LEAST, _SECONDS = (
-    192,
-    0.02,
-)  # of a call, between which Ctrl-C is heard; fewer would read weights too often
+# Of a call: Ctrl-C is heard between calls, but fewer rows would read the weights too often.
+_ROWS_AT_LEAST, _SECONDS = 192, 0.02
 OUTPUTS, SCORES = ENDS["outputs"], ENDS["scores"]
 
 

@@ -556,17 +556,10 @@ class Sequential:
             guard.remove(claim)
         return y
 
+    @claiming(READING)
     def _infer(self, x: Floats, end: int, executor: _core.Executor | None = None) -> Floats:
         y = _core.empty(len(x), self._plan.outputs)
-        store = self._store
-        guard, claim = store.guard, (get_ident(), READING)
-        try:
-            guard.append(claim)
-            if guard[0] is not claim:
-                guard.check(claim)
-            _core.predict(y, self._plan, store.params_c, x, end, executor)
-        finally:
-            guard.remove(claim)
+        _core.predict(y, self._plan, self._store.params_c, x, end, executor)
         return y
 
     def _shared(self, x: Floats, end: int, threads: int | str) -> Floats:
