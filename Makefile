@@ -25,9 +25,10 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test lint lib test-c test-python bench bench-peers bench-exactness asan ubsan selftest same-bits \
-	exhaustive peers clean \
-	tools test-programs test-neon test-plain test-emulated test-emulated-programs asan-c asan-python lint-c lint-python FORCE
+.PHONY: help demo test lint lib test-c test-python test-neon fuzz bench bench-peers bench-exactness asan ubsan tsan \
+	selftest same-bits cortex-m sizes exhaustive peers clean \
+	tools test-programs test-plain test-pages test-switches test-emulated test-emulated-programs asan-c asan-python \
+	lint-c lint-python FORCE
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,10 +42,14 @@ lint: lint-c lint-python ## strict warnings under gcc and clang, ruff, mypy
 
 lib: $(BUILD)/libpynn.a $(SHARED) ## the C library, static and shared; needs no Python
 
-test-c: test-programs test-plain test-emulated ## the tests of the C library
+test-c: test-programs test-plain test-pages test-switches test-emulated ## the tests of the C library
 
 test-python: $(VENV)/pynn.installed $(VENV)/pytest.installed ## the tests of the Python package
 	$(VENV)/bin/pytest
+
+fuzz: ## random nets, ten minutes; FUZZ='60 1234' for 60 seconds from seed 1234
+	@$(PARALLEL) $(BUILD)/tests/fuzz
+	$(BUILD)/tests/fuzz $(FUZZ)
 
 bench: $(VENV)/pynn.installed $(BUILD)/bench/kernels ## time kernels, training steps, prediction and threads; BENCH=--quick for less
 	CC='$(CC)' $(VENV)/bin/python bench/run.py $(BENCH)
@@ -61,11 +66,21 @@ asan: asan-c asan-python ## all tests under the sanitizers for addresses and und
 ubsan: ## the C tests under the sanitizer for undefined behaviour alone
 	$(MAKE) test-programs BUILD=$(BUILD)/ubsan SANITIZE='$(UBSAN_FLAGS)' CFLAGS='-O1 -g'
 
+tsan: ## the C tests with threads, and random nets, under the sanitizer for data races
+	$(MAKE) test-programs fuzz BUILD=$(BUILD)/tsan SANITIZE=-fsanitize=thread CFLAGS='-O1 -g' FUZZ=30 \
+		TESTS='$$(THREADED:tests/c/%.c=$(BUILD)/tsan/tests/%)'
+
 selftest: $(BUILD)/selftest ## does this machine keep the arithmetic contract?
 	$(BUILD)/selftest
 
 same-bits: ## the same on every platform that can be run or emulated here, and the table of docs/same-bits.md
 	$(PYTHON) tests/same_bits.py --write
+
+cortex-m: $(BUILD)/libpynn.a ## predict and train on an emulated Cortex-M4F: the bits of this machine, sizes, stack
+	$(PYTHON) tests/cortex_m/run.py $<
+
+sizes: $(BUILD)/libpynn.a ## the sizes of that as the tables of docs/c-api.md
+	$(PYTHON) tests/cortex_m/run.py $< --table
 
 exhaustive: ## the elementary functions over all 2^32 inputs, fma without the instruction over 10^9
 	@$(PARALLEL) $(EXHAUSTIVE) $(FMA)
@@ -106,14 +121,15 @@ $(BUILD)/selftest: examples/selftest.c $(BUILD)/libpynn.a
 # Compiled against the library: all but those that compile the sources in a way of their own.
 LINKED_TESTS = $(filter-out tests/c/test_gradients.c,$(wildcard tests/c/test_*.c))
 PROGRAMS = $(LINKED_TESTS:tests/c/%.c=$(BUILD)/tests/%)
+THREADED = $(shell grep -l pynn_threads_start $(LINKED_TESTS))
 
 $(BUILD)/tests/%.o: tests/c/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) -I csrc -MMD -MP -c $< -o $@
 
--include $(PROGRAMS:%=%.d)
+-include $(PROGRAMS:%=%.d) $(BUILD)/tests/fuzz.d
 
-$(PROGRAMS): %: %.o $(BUILD)/libpynn.a
+$(PROGRAMS) $(BUILD)/tests/fuzz: %: %.o $(BUILD)/libpynn.a
 	$(CC) -pthread $(SANITIZE) $< $(BUILD)/libpynn.a -lm -o $@
 
 # The whole core in double, but for the kernels of instruction sets, which stay what they are.
@@ -164,6 +180,7 @@ done; \
 echo elementary functions: within their bounds, the same bits in $(words $(EXHAUSTIVE)) instruction sets
 endef
 
+FUZZ = 600
 TESTS = $(PROGRAMS) $(BUILD)/tests/test_gradients $(BUILD)/tests/test_header
 RUN =
 RUN_ALL = for program in $(1); do echo $$program; $(RUN) $$program || exit 1; done
@@ -177,17 +194,59 @@ test-neon: ## the C tests on an emulated 64-bit Arm; apt-get install gcc-aarch64
 	@$(MAKE) --no-print-directory test-programs BUILD=$(BUILD)/aarch64 CC=aarch64-linux-gnu-gcc SANITIZE=-static CFLAGS=-O2 \
 		RUN=qemu-aarch64 TESTS='$$(PROGRAMS)'
 
+# The programs on these pages, each compiled strictly and run.
+PAGES = README.md docs/c-api.md
+
+test-pages: $(BUILD)/libpynn.a
+	@rm -rf $(BUILD)/pages && mkdir -p $(BUILD)/pages
+	@awk -v folder=$(BUILD)/pages '/^```c$$/ { text = ""; inside = 1; next } \
+		/^```$$/ { if (inside && text ~ /int main/) printf "%s", text > (folder "/" ++count ".c"); inside = 0 } \
+		inside { text = text $$0 "\n" }' $(PAGES)
+	@for page in $(BUILD)/pages/*.c; do echo $$page; \
+		$(CC) -std=gnu11 $(WARNINGS) -pthread $(SANITIZE) -I csrc $$page $< -o $${page%.c} && $${page%.c} || exit 1; done
+
+# What a build can leave out, as the table of docs/c-api.md says.
+switches.layers = -DPYNN_ONLY_LAYERS='1<<PYNN_RELU|1<<PYNN_SOFTMAX'
+switches.losses = -DPYNN_ONLY_LOSSES='1<<PYNN_MEAN_SQUARED_ERROR|1<<PYNN_CROSS_ENTROPY'
+switches.optimizers = -DPYNN_ONLY_OPTIMIZERS='1<<PYNN_ADAM'
+switches.training = -DPYNN_WITHOUT_TRAINING
+switches.threads = -DPYNN_WITHOUT_THREADS
+switches.environment = -DPYNN_WITHOUT_ENVIRONMENT
+switches.answers = -DPYNN_WITHOUT_KNOWN_ANSWERS
+switches.sse2 = -DPYNN_WITHOUT_SSE2
+switches.avx2 = -DPYNN_WITHOUT_AVX2
+switches.avx512 = -DPYNN_WITHOUT_AVX512
+switches.scalar = $(switches.sse2) $(switches.avx2) $(switches.avx512) -DPYNN_WITHOUT_NEON
+switches.small = -Os $(switches.scalar) $(switches.threads) $(switches.environment) $(switches.answers)
+switches.smallest = $(switches.small) $(switches.training) $(switches.layers)
+switches.smaller = $(switches.small) $(switches.layers) $(switches.losses) $(switches.optimizers)
+SWITCHES = whole layers losses optimizers training threads environment answers sse2 avx2 avx512 scalar small smaller smallest
+SCALAR_SOURCES = $(filter-out csrc/kernels/%,$(SOURCES)) csrc/kernels/scalar.c
+
+$(BUILD)/switches/%: tests/c/switches.c $(SOURCES) $(HEADERS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) -O1 $(NEEDED) $(WARNINGS) $(switches.$*) -I csrc $< \
+		$(if $(filter scalar small%,$*),$(SCALAR_SOURCES),$(SOURCES)) -o $@
+
+test-switches:
+	@$(PARALLEL) $(SWITCHES:%=$(BUILD)/switches/%)
+	@$(call RUN_ALL,$(SWITCHES:%=$(BUILD)/switches/%))
+	@! nm -u $(BUILD)/switches/environment | grep -w getenv
+	@! nm -u $(BUILD)/switches/threads | grep pthread_create
+
 # The bits do not come from our flags: once without any, and once with an instruction that invites contraction.
 CLANG_FMA = clang -O2 $(if $(filter x86_64 amd64,$(shell uname -m)),-mfma)
 
 # Flags that break the contract must be refused, by the compiler or by the library; "-O2" makes sure that neither is always.
-WRONG_FLAGS = -O2 -Ofast -funsafe-math-optimizations -freciprocal-math -ffp-contract=fast
+WRONG_FLAGS = -O2 -Ofast -funsafe-math-optimizations -freciprocal-math -ffp-contract=fast -fsingle-precision-constant
 FLAG_COMPILERS = $(CC) $(if $(HAVE_CLANG),clang)
 
 test-plain: $(EXHAUSTIVE) $(FMA)
 	@mkdir -p $(BUILD)/tests
 	$(CC) -O2 -I csrc tests/c/test_train.c $(SOURCES) -lm -o $(BUILD)/tests/test_train_plain
 	$(BUILD)/tests/test_train_plain
+	$(CC) -O2 tests/c/one_unit.c -o $(BUILD)/tests/one_unit
+	$(BUILD)/tests/one_unit
 ifneq ($(HAVE_CLANG),)
 	$(CLANG_FMA) -I csrc tests/c/test_train.c $(SOURCES) -lm -o $(BUILD)/tests/test_train_clang
 	$(BUILD)/tests/test_train_clang
@@ -198,8 +257,9 @@ endif
 	@$(SAME_FUNCTIONS)
 	@for program in $(FMA); do $$program 10000000 || exit 1; done
 
-# AVX-512 in plain C, for machines with AVX2 that lack it.
-EMULATED = $(if $(filter __AVX512F__ __clang__,$(NATIVE)),,$(if $(filter __AVX2__,$(NATIVE)),$(LINKED_TESTS)))
+# AVX-512 in plain C, on machines with AVX2, whether they have AVX-512 or not.
+EMULATED = $(and $(filter __AVX2__,$(NATIVE)),$(if $(filter __clang__,$(NATIVE)),,$(LINKED_TESTS)))
+EMULATED_HERE = $(if $(EMULATED),on a machine that $(if $(filter __AVX512F__,$(NATIVE)),has,lacks) it,not run: it takes gcc and AVX2)
 emulate.kernels/avx512 = -I tests/c/emulated -Wno-psabi -O1
 emulate.dispatch = '-D__builtin_cpu_supports(x)=1'
 
@@ -213,7 +273,9 @@ $(BUILD)/emulated/test_%: $(BUILD)/tests/test_%.o $(SOURCES:csrc/%.c=$(BUILD)/em
 	$(CC) -pthread $(SANITIZE) $^ -lm -o $@
 
 test-emulated:
+	@echo 'AVX-512 written out in C, $(EMULATED_HERE)'
 	@$(PARALLEL) test-emulated-programs
+	@! objdump -d $(BUILD)/emulated/kernels/avx512.o 2>/dev/null | grep -q zmm || { echo 'not emulated'; exit 1; }
 	@$(call RUN_ALL,$(EMULATED:tests/c/%.c=$(BUILD)/emulated/%))
 
 test-emulated-programs: $(EMULATED:tests/c/%.c=$(BUILD)/emulated/%)
@@ -275,7 +337,7 @@ ASAN_RUNTIME = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-f
 ASAN_SITE = $(BUILD)/asan/site
 
 asan-c:
-	$(MAKE) test-programs BUILD=$(BUILD)/asan SANITIZE='$(ASAN_FLAGS)' CFLAGS='-O1 -g'
+	$(MAKE) test-programs fuzz BUILD=$(BUILD)/asan SANITIZE='$(ASAN_FLAGS)' CFLAGS='-O1 -g' FUZZ=60
 
 # From a copy of the sources, so that no object of the ordinary build is taken; -O3 would take minutes.
 $(ASAN_SITE)/installed: $(PACKAGE) | $(VENV)/pynn.installed
@@ -298,11 +360,14 @@ STRICT = -O1 -std=gnu11 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wconver
 lint-c:
 	@for compiler in gcc clang; do \
 		command -v $$compiler >/dev/null || { echo "$$compiler is not here"; continue; }; \
-		printf '%s\n' $(SOURCES) $(wildcard examples/*.c) | \
+		printf '%s\n' $(SOURCES) $(wildcard examples/*.c bench/step.c) | \
 			xargs -P $(JOBS) -I FILE $$compiler $(STRICT) -I csrc -c FILE -o /dev/null || exit 1; \
 		echo "$$compiler: no warning"; \
 	done
 	$(CXX) -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ csrc/pynn.h
+	@awk 'length > 120 { print FILENAME ":" FNR ": a line of " length " characters"; found = 1 } END { exit found }' \
+		$(wildcard $(foreach in,csrc csrc/kernels tests/c tests/c/emulated tests/cortex_m examples bench,\
+			$(in)/*.c $(in)/*.h $(in)/*.inc $(in)/*.cpp))
 
 lint-python: $(VENV)/pynn.installed $(VENV)/lint.installed
 	$(VENV)/bin/ruff check .

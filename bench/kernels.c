@@ -105,8 +105,9 @@ static double run_dw(const job *j, size_t calls)
     const int wide = pynni_is_wide(s->outputs);
     for (size_t i = 0; i < calls; i++) {
         for (size_t first = 0; first < s->inputs; first += tall)
-            pynni_dense_weight_grad(j->isa->kernels, c, wide ? packed : b, wide, a, s->inputs, s->rows, s->outputs, first,
-                                    s->inputs - first < tall ? s->inputs - first : tall, scratch_of(s->outputs));
+            pynni_dense_weight_grad(j->isa->kernels, c, wide ? packed : b, wide, a, s->inputs, s->rows, s->outputs,
+                                    first, s->inputs - first < tall ? s->inputs - first : tall,
+                                    scratch_of(s->outputs));
     }
     return flops(s);
 }
@@ -129,25 +130,59 @@ static double run_function(const job *j, size_t calls)
 static void require(pynn_status status)
 {
     if (status == PYNN_OK) return;
-    fprintf(stderr, "kernels: %s\n", pynn_status_text((int32_t)status));
+    fprintf(stderr, "kernels: %s: %s\n", pynn_status_argument(status), pynn_status_text(status));
     exit(1);
+}
+
+static pynn_memory memory_for(size_t bytes)
+{
+    static _Alignas(PYNN_MEMORY_ALIGNMENT) char all[4096];
+    if (bytes > sizeof all) exit(1);
+    return (pynn_memory){all, bytes};
 }
 
 /* One row through widths inputs, rows, rows, outputs by the public function, in the instruction set that is chosen. */
 static double run_predict(const job *j, size_t calls)
 {
-    static _Alignas(64) char workspace[1 << 20];
+    static _Alignas(PYNN_MEMORY_ALIGNMENT) char workspace[4096];
     const shape *s = &j->size;
     const pynn_layer layers[] = {
         {.kind = PYNN_DENSE, .inputs = s->inputs, .outputs = s->rows}, {.kind = PYNN_RELU},
         {.kind = PYNN_DENSE, .inputs = s->rows, .outputs = s->rows}, {.kind = PYNN_RELU},
         {.kind = PYNN_DENSE, .inputs = s->rows, .outputs = s->outputs}, {.kind = PYNN_SOFTMAX},
     };
+    const pynn_data row = {.x = a, .rows = 1};
+    const pynn_memory memory = {workspace, sizeof workspace};
+    pynn_status status = PYNN_OK;
     pynn_net net;
-    pynn_status status = pynn_net_init(&net, layers, COUNT(layers));
-    for (size_t i = 0; i < calls && status == PYNN_OK; i++)
-        status = pynn_predict(c, &net, b, a, s->inputs, 1, PYNN_OUTPUTS, NULL, workspace, sizeof workspace);
+    const pynn_plan *plan;
+    size_t bytes;
+    require(pynn_net_init(&net, layers, COUNT(layers)));
+    require(pynn_plan_bytes(&bytes, &net));
+    require(pynn_plan_init(&plan, &(pynn_model){.net = &net, .params = b}, memory_for(bytes)));
+    for (size_t i = 0; i < calls && status == PYNN_OK; i++) status = pynn_predict(c, plan, &row, NULL, memory);
     require(status);
+    return 1;
+}
+
+/* The kernels that it calls, in order, and nothing else. */
+static double run_predict_kernels(const job *j, size_t calls)
+{
+    const pynni_kernels *kernels = j->isa->kernels;
+    const size_t sizes[] = {j->size.inputs, j->size.rows, j->size.rows, j->size.outputs};
+    pynni_gemm products[3];
+    const float *w = b;
+    for (size_t k = 0; k < COUNT(products); k++) {
+        products[k] = (pynni_gemm){.c = k % 2 == 0 ? v : scratch, .a = k == 0 ? a : k % 2 == 0 ? scratch : v, .b = w,
+                                   .start = w + sizes[k] * sizes[k + 1], .c_stride = sizes[k + 1], .a_row = sizes[k],
+                                   .a_k = 1, .b_stride = sizes[k + 1], .m = 1, .n = sizes[k + 1], .k = sizes[k],
+                                   .finish = k < 2 ? PYNNI_FINISH_RELU : PYNNI_FINISH_PLAIN};
+        w += (sizes[k] + 1) * sizes[k + 1];
+    }
+    for (size_t i = 0; i < calls; i++) {
+        for (size_t k = 0; k < COUNT(products); k++) kernels->gemm(&products[k]);
+        kernels->softmax_forward(c, v, 1, j->size.outputs);
+    }
     return 1;
 }
 
@@ -241,6 +276,7 @@ int main(int argc, char **argv)
         jobs[count++] = (job){.name = "SGD", .isa = isa, .function = PYNNI_RULE_SGD, .run = run_update};
         for (size_t f = 0; f < FUNCTIONS; f++)
             jobs[count++] = (job){.name = isa->functions[f].name, .isa = isa, .function = f, .run = run_function};
+        jobs[count++] = (job){.name = "predict kernels", .isa = isa, .size = {64, 16, 4}, .run = run_predict_kernels};
         jobs[count++] = (job){.name = "predict", .isa = isa, .size = {64, 16, 4}, .run = run_predict};
     }
     measure(jobs, count, rounds);

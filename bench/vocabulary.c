@@ -11,14 +11,14 @@
 /* Enough chains to hide the latency of fma, few enough to stay in registers. */
 enum { CHAINS = TILE_VECS == 4 ? 24 : 12 };
 
-static double peak(size_t turns)
+static double peak(size_t loops)
 {
     static volatile float factor = 0x1p-20f;
     const vf a = vf_set1(factor), b = vf_set1(factor);
     float lanes[VL];
     vf c[CHAINS], sum = vf_set1(0.0f);
     _Pragma("GCC unroll 24") for (int i = 0; i < CHAINS; i++) c[i] = vf_set1((float)i);
-    for (size_t turn = 0; turn < turns; turn++) {
+    for (size_t loop = 0; loop < loops; loop++) {
         _Pragma("GCC unroll 24") for (int i = 0; i < CHAINS; i++) c[i] = vf_fma(a, b, c[i]);
     }
     _Pragma("GCC unroll 24") for (int i = 0; i < CHAINS; i++) sum = vf_add(sum, c[i]);

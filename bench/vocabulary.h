@@ -8,8 +8,8 @@ enum { ELEMENTS = 1024, FUNCTIONS = 4 };
 
 typedef struct vocabulary {
     const pynni_kernels *kernels;
-    /* Runs a loop of fma on registers alone; gives the floating-point operations of one turn. */
-    double (*peak)(size_t turns);
+    /* Runs a loop of fma on registers alone; gives the floating-point operations of one loop. */
+    double (*peak)(size_t loops);
     struct {
         const char *name;
         void (*run)(float y[ELEMENTS], const float x[ELEMENTS]);

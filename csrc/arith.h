@@ -6,6 +6,8 @@
 #ifndef PYNN_ARITH_H
 #define PYNN_ARITH_H
 
+#define PYNNI_LIBRARY /* what includes this is part of the library, which exports its functions */
+
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
 #error "pynn must not be built with -ffast-math or -Ofast: its results are defined to the last bit"
 #endif
@@ -23,6 +25,9 @@
 #if !defined(FLT_EVAL_METHOD) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)
 #error "pynn needs float expressions evaluated in float (32-bit x86: -msse2 -mfpmath=sse; s390x: -std=gnu11)"
 #endif
+
+/* With that flag every constant is a float. */
+_Static_assert((int)16777217.0 == 16777217, "pynn must not be built with -fsingle-precision-constant");
 
 /* No a*b+c may become a fused multiply-add unless the source says so. */
 #if defined(__clang__)

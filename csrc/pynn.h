@@ -1,32 +1,35 @@
 /*
  * pynn: dense neural networks on the CPU, the same bits on every machine.
  *
- * This header is the whole public face of the library and the only file that
- * a program includes. To embed pynn, compile every .c file of csrc and of
- * csrc/kernels with gcc or clang and any flags you like; nothing else is needed:
+ * This header is the whole public face of the library and the only file that a program includes. To embed pynn, compile
+ * every .c file of csrc and of csrc/kernels with gcc or clang and any flags you like; nothing else is needed:
  *
  *     cc -O2 -I csrc my_program.c $(find csrc -name '*.c')
  *
- * Ownership  The caller owns all memory. The library allocates nothing, keeps
- *            no pointer after a call returns, prints nothing, never exits and
- *            starts no thread but in pynn_threads_start. Its one piece of state
- *            is the instruction set it has chosen.
- * Errors     Every function that can fail returns a pynn_status, 0 for success;
- *            results go through pointers. A wrong argument is refused before
- *            anything is written. Where there are no rows, arrays of rows may
- *            be NULL, but training and the pass with a way back need one.
- * Threads    Calls on distinct outputs and workspaces may run at the same time,
- *            on one const net with one const parameter array.
- * Arrays     float is IEEE binary32. Matrices are row-major, a batch is rows.
- *            B batch rows, I inputs, O outputs; W is (I, O), b is (O).
- *            Arrays marked "stride" have rows that many floats apart; all others
- *            are dense. Floats need 4-byte alignment, workspaces 64-byte.
- *            Outputs must not overlap inputs unless a comment says "in place".
- * Results    Every bit is defined by docs/arithmetic.md and depends on neither
- *            the machine nor the compiler.
+ * It has three parts. SIMPLE: a net that learns and predicts, in four calls. FULL: nets, plans, data and trainers, for
+ * memory, batches and threads of your own. ADVANCED: gradients, single layers, instruction sets, the self-test.
  *
- * Argument order: outputs, const inputs, sizes, scalars. A gradient carries the
- * name of its quantity with a d in front. Gradients are overwritten, not added.
+ * Ownership  The caller owns all memory. The library allocates nothing, prints nothing, never exits and starts no
+ *            thread but in pynn_threads_start. A plan keeps pointers to the caller's arrays; a learner, an executor and
+ *            a tape keep pointers into memory that the caller gave them. No other call keeps one. The only state of the
+ *            library is the instruction set that it has chosen.
+ * Errors     Every function that can fail returns a pynn_status, PYNN_OK (0) for success; results go through pointers.
+ *            A wrong argument is refused before anything is written. See "status".
+ * Structs    {0} is valid for every struct here and means the defaults, where pointers that are needed are added. What
+ *            is called `reserved` must be 0; what is called `private_` belongs to the library.
+ * Arrays     float is IEEE binary32. Matrices are row-major, a batch is rows. B rows of a batch, N rows of all data,
+ *            I inputs, O outputs; W is (I, O), b is (O). A stride counts the floats from one row to the next; a stride
+ *            of 0 means dense rows. Arrays without a stride are dense. Floats need 4-byte alignment.
+ * Memory     A pynn_memory is a piece of the caller's memory that starts at a multiple of 64 bytes. A function whose
+ *            name ends in _bytes tells how long it must be; that depends on the build and the arguments, never on the
+ *            machine.
+ * Results    Outputs are overwritten. Only pynn_state, pynn_totals and pynn_accumulation carry on from call to call.
+ *            Every bit is defined by docs/arithmetic.md and depends on neither the machine nor the compiler.
+ * Threads    Calls on distinct outputs and memory may run at the same time, on one const net, plan or parameter array.
+ * UNCHECKED  marks what the library cannot see; then it is the caller's to keep.
+ *
+ * Argument order: outputs, const inputs, sizes, scalars, memory. A gradient carries the name of its quantity with a d
+ * in front. Outputs must not overlap inputs unless a comment says "in place" (UNCHECKED, but in pynn_predict).
  */
 #ifndef PYNN_H
 #define PYNN_H
@@ -35,7 +38,13 @@
 #include <stdint.h>
 
 #ifndef PYNN_API
-#if defined(__GNUC__) && !defined(_WIN32)
+#if defined(_WIN32)
+#ifdef PYNNI_LIBRARY
+#define PYNN_API __declspec(dllexport)
+#else
+#define PYNN_API
+#endif
+#elif defined(__GNUC__)
 #define PYNN_API __attribute__((visibility("default")))
 #else
 #define PYNN_API
@@ -49,66 +58,76 @@ extern "C" {
 /* binding: begin (what follows is parsed by pynn/_build_ffi.py) */
 
 #define PYNN_VERSION_MAJOR 0
-#define PYNN_VERSION_MINOR 1
+#define PYNN_VERSION_MINOR 2
 #define PYNN_VERSION_PATCH 0
-#define PYNN_CONTRACT 1 /* version of the arithmetic contract */
-#define PYNN_WORKSPACE_ALIGNMENT 64
+#define PYNN_VERSION_NUMBER 200  /* major * 10000 + minor * 100 + patch */
+#define PYNN_CONTRACT 1          /* version of the arithmetic contract */
+#define PYNN_MEMORY_ALIGNMENT 64 /* bytes */
 
-/* ---- status ------------------------------------------------------------ */
-
-typedef enum pynn_status {
-    PYNN_OK = 0,
-    PYNN_NULL_POINTER = 1,          /* a required pointer is NULL */
-    PYNN_BAD_KIND = 2,              /* an unknown layer, loss, optimizer or initialisation, or one that does not fit */
-    PYNN_BAD_SIZE = 3,              /* a zero size, widths that do not match, or a stride shorter than its row */
-    PYNN_TOO_LARGE = 4,             /* a size that does not fit in memory */
-    PYNN_BAD_VALUE = 5,             /* a hyper-parameter outside its range */
-    PYNN_BAD_NET = 6,               /* the loss needs a last layer that the net does not have */
-    PYNN_BAD_LABEL = 7,             /* a class label outside 0 .. O-1 */
-    PYNN_BAD_WEIGHT = 8,            /* a sample weight that is negative or not finite */
-    PYNN_BAD_INDEX = 9,             /* an index beyond the rows or layers, or a part that begins within a block */
-    PYNN_BAD_WORKSPACE = 10,        /* a workspace too short or not 64-byte aligned */
-    PYNN_LOSS_NOT_FINITE = 11,      /* the loss of a batch is NaN or infinite; nothing was updated */
-    PYNN_PARAMETER_NOT_FINITE = 12, /* an update made a parameter NaN or infinite; parameters are spoilt */
-    PYNN_BAD_ARITHMETIC = 13,       /* this build or machine breaks the arithmetic contract */
-    PYNN_NO_ISA = 14,               /* this build or machine lacks the instruction set */
-    PYNN_NO_THREADS = 15            /* threads could not be started, or this build has none */
-} pynn_status;
-
-/* A sentence in English for a status; never NULL. */
-PYNN_API const char *pynn_status_text(int32_t status);
-
-/* "major.minor.patch" of the library that is running. */
-PYNN_API const char *pynn_version(void);
-
-/* ---- executor ---------------------------------------------------------- */
+/* ---- status ------------------------------------------------------------------------------------------------------ */
 
 /*
- * Who does the work of a call. run calls task(argument, worker) once for each worker 0 .. workers - 1, at the same time
- * or one after the other, and returns when all are done; the calling thread may be one of them. The library's own is
- * made by pynn_threads_start; a program with threads of its own may bring them here. Where a function takes an
- * executor, NULL means the calling thread alone. Results do not depend on it.
+ * What a call answers: PYNN_OK, or a code below. A refusal of an argument carries in its higher bits which argument it
+ * is, so compare pynn_status_code(status), not the status itself, with the codes up to PYNN_BAD_MEMORY.
  */
-typedef struct pynn_executor {
-    size_t workers; /* at least 1 */
-    void *context;
-    void (*run)(void *context, void (*task)(void *argument, size_t worker), void *argument);
-} pynn_executor;
+typedef int32_t pynn_status;
 
-/* ---- net --------------------------------------------------------------- */
+typedef enum pynn_code {
+    PYNN_OK = 0,
+    PYNN_NULL_POINTER = 1,          /* a required pointer is NULL */
+    PYNN_BAD_KIND = 2,              /* an unknown kind, one that this build leaves out, or one that does not fit */
+    PYNN_BAD_SIZE = 3,              /* a zero size, widths that do not match, or a stride shorter than its row */
+    PYNN_TOO_LARGE = 4,             /* a size that does not fit in memory */
+    PYNN_BAD_VALUE = 5,             /* a number outside its range, or a reserved field that is not 0 */
+    PYNN_BAD_NET = 6,               /* the loss needs another last layer, or this is no net or plan of the library */
+    PYNN_BAD_LABEL = 7,             /* a class label outside 0 .. O-1, in a row whose weight is not 0 */
+    PYNN_BAD_WEIGHT = 8,            /* a weight that is not finite, or negative where it must not be */
+    PYNN_BAD_INDEX = 9,             /* an index beyond the rows, layers or runs */
+    PYNN_BAD_MEMORY = 10,           /* memory that is too short, does not start at a multiple of 64, or overlaps */
+    PYNN_BAD_ORDER = 11,            /* a call that does not fit those before it: a backward without its forward, ... */
+    PYNN_BAD_EXECUTOR = 12,         /* an executor that has left workers out, or is not the library's own */
+    PYNN_LOSS_NOT_FINITE = 13,      /* the loss of a batch is NaN or infinite; nothing was updated */
+    PYNN_PARAMETER_NOT_FINITE = 14, /* an update made a parameter NaN or infinite; parameters are spoilt */
+    PYNN_BAD_ARITHMETIC = 15,       /* this build or machine breaks the arithmetic contract */
+    PYNN_NO_ISA = 16,               /* this build or machine lacks the instruction set */
+    PYNN_NO_THREADS = 17            /* threads could not be started, or this build has none */
+} pynn_code;
 
+/* The code of a status. */
+PYNN_API int32_t pynn_status_code(pynn_status status);
+
+/* A sentence in English for the code of a status; never NULL. */
+PYNN_API const char *pynn_status_text(pynn_status status);
+
+/* The argument or field that was refused, such as "data.stride"; "" where the status names none; never NULL. */
+PYNN_API const char *pynn_status_argument(pynn_status status);
+
+/* Of the library that is running: "major.minor.patch", PYNN_VERSION_NUMBER, and PYNN_CONTRACT. */
+PYNN_API const char *pynn_version(void);
+PYNN_API int32_t pynn_version_number(void);
+PYNN_API int32_t pynn_contract(void);
+
+/* ==== SIMPLE ====================================================================================================== */
+
+/* A piece of the caller's memory; `start` is a multiple of PYNN_MEMORY_ALIGNMENT. */
+typedef struct pynn_memory {
+    void *start;
+    size_t bytes;
+} pynn_memory;
+
+/* A layer. Fields that its kind does not name must be 0. */
 typedef enum pynn_layer_kind {
-    PYNN_DENSE = 0,      /* s = x W + b */
+    PYNN_DENSE = 0,      /* s = x W + b; fields: init, inputs, outputs */
     PYNN_IDENTITY = 1,   /* a = s */
     PYNN_RELU = 2,       /* a = max(0, s); the gradient at 0 is 0 */
-    PYNN_LEAKY_RELU = 3, /* a = s > 0 ? s : slope s */
+    PYNN_LEAKY_RELU = 3, /* a = s > 0 ? s : slope s; field: slope */
     PYNN_SIGMOID = 4,    /* a = 1 / (1 + e^-s) */
     PYNN_TANH = 5,       /* a = tanh s */
     PYNN_SOFTPLUS = 6,   /* a = log(1 + e^s) */
     PYNN_GELU = 7,       /* a = s Phi(s), Phi the normal distribution function */
     PYNN_SILU = 8,       /* a = s sigmoid(s) */
     PYNN_SOFTMAX = 9,    /* h_i = e^{s_i} / sum_j e^{s_j}, per row */
-    PYNN_DROPOUT = 10    /* in training: 0 with probability p, else x / (1 - p) */
+    PYNN_DROPOUT = 10    /* in training: 0 with probability p, else x / (1 - p); field: p */
 } pynn_layer_kind;
 
 typedef enum pynn_init_kind {
@@ -121,171 +140,53 @@ typedef enum pynn_init_kind {
 } pynn_init_kind;
 
 typedef struct pynn_layer {
-    int32_t kind;   /* pynn_layer_kind */
-    int32_t init;   /* dense: pynn_init_kind of the weight; biases start at 0 */
-    size_t inputs;  /* dense: I; other layers: 0, they take the width they get */
-    size_t outputs; /* dense: O; other layers: 0 */
-    double value;   /* leaky relu: slope, 0 <= slope <= FLT_MAX; dropout: p, 0 <= p < 1 - 2^-17 */
+    int32_t kind;       /* pynn_layer_kind */
+    int32_t init;       /* pynn_init_kind of the weight; biases start at 0 */
+    size_t inputs;      /* I, at least 1; layers that are not dense take the width they get */
+    size_t outputs;     /* O, at least 1 */
+    double slope;       /* 0 <= slope <= FLT_MAX */
+    double p;           /* 0 <= p < 1 - 2^-17 */
+    double epsilon;     /* no kind of this version has it, nor the four below: 0 */
+    double deviation;
+    double rate_factor;
+    int32_t flags;
+    uint32_t bins;
+    uint64_t reserved[2];
 } pynn_layer;
 
-/*
- * A net is a description: plain numbers and a pointer to the caller's layers,
- * which must outlive it. pynn_net_init fills every field; nothing else does.
- * All parameters are one flat array: dense layer by dense layer, W then b.
- * Gradients and each optimizer moment have the same shape.
- */
-typedef struct pynn_net {
-    const pynn_layer *layers;
-    size_t layer_count;
-    size_t inputs;      /* width of a row that goes in */
-    size_t outputs;     /* width of a row that comes out */
-    size_t widest;      /* width of the widest row anywhere */
-    size_t param_count; /* length of the flat parameter array */
-} pynn_net;
-
-/* Checks the layers (at least one dense, neighbouring widths equal) and fills net. */
-PYNN_API pynn_status pynn_net_init(pynn_net *net, const pynn_layer *layers, size_t layer_count);
-
-/* Where the parameters of the dense layer number `layer` start: W at params + *offset, then b. */
-PYNN_API pynn_status pynn_net_offset(size_t *offset, const pynn_net *net, size_t layer);
-
-/* Workspace of pynn_predict for any number of rows; workers as in the executor, 1 without. */
-PYNN_API pynn_status pynn_predict_bytes(size_t *bytes, const pynn_net *net, size_t workers);
-
-/* Workspace of pynn_forward, pynn_backward and pynn_loss_and_grad for up to `rows` rows. */
-PYNN_API pynn_status pynn_pass_bytes(size_t *bytes, const pynn_net *net, size_t rows);
-
-/* ---- random ------------------------------------------------------------ */
-
-/* A permutation of 0 .. n-1, the order of the rows in an epoch; n <= 2^32 - 1. */
-PYNN_API pynn_status pynn_permutation(uint32_t *order, size_t n, uint64_t seed, uint32_t epoch);
-
-/* Draws the weights of every dense layer, and sets biases to 0. */
-PYNN_API pynn_status pynn_net_draw(float *params, const pynn_net *net, uint64_t seed);
-
-/* The same for one dense layer; `layer` counts the dense layers before it in its net. What comes behind it is not known:
- * PYNN_INIT_AUTO means glorot_uniform. */
-PYNN_API pynn_status pynn_dense_draw(float *w, float *b, size_t inputs, size_t outputs, int32_t init,
-                                     uint64_t seed, uint32_t layer);
-
-/* Elements first .. first + n of a stream of random words. Streams below 3 << 24 are the library's own: the initial
- * values (0 << 24 | dense layer), the shuffling (1 << 24) and the dropout masks (2 << 24 | dropout layer). */
-PYNN_API pynn_status pynn_random_words(uint32_t *words, size_t n, uint64_t first, uint64_t seed, uint32_t step,
-                                       uint32_t stream);
-
-/* ---- layers, each alone ------------------------------------------------ */
-
-/* s = x W + b. s (B, O), x (B, I) with a stride, w (I, O), b (O). */
-PYNN_API pynn_status pynn_dense_forward(float *s, const float *x, size_t x_stride, const float *w, const float *b,
-                                        size_t rows, size_t inputs, size_t outputs);
-
-/* dx = ds W^T, dw = x^T ds, db = the sum of the rows of ds. Any of dx, dw, db may be NULL.
- * The workspace (pynn_dense_backward_bytes) is needed for dx only. */
-PYNN_API pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds, const float *x,
-                                         size_t x_stride, const float *w, size_t rows, size_t inputs, size_t outputs,
-                                         void *workspace, size_t workspace_bytes);
-PYNN_API pynn_status pynn_dense_backward_bytes(size_t *bytes, size_t inputs, size_t outputs);
-
-/* a = f(s) for n elements, f one of PYNN_IDENTITY .. PYNN_SILU, value the slope of a leaky relu; in place allowed. */
-PYNN_API pynn_status pynn_activation_forward(float *a, const float *s, size_t n, int32_t kind, double value);
-
-/* ds = da f'(s), from the score s and the activation a; in place on da allowed. */
-PYNN_API pynn_status pynn_activation_backward(float *ds, const float *da, const float *s, const float *a, size_t n,
-                                              int32_t kind, double value);
-
-/* h = softmax of each row of s; in place allowed. */
-PYNN_API pynn_status pynn_softmax_forward(float *h, const float *s, size_t rows, size_t width);
-
-/* ds_j = h_j (dh_j - sum_k dh_k h_k) per row; in place on dh allowed. */
-PYNN_API pynn_status pynn_softmax_backward(float *ds, const float *dh, const float *h, size_t rows, size_t width);
-
-/* The identity of a dropout mask: masks are a function of these and are never stored. */
-typedef struct pynn_mask {
-    uint64_t seed;
-    uint32_t step;  /* optimizer steps done before this one */
-    uint32_t layer; /* dropout layers before this one in the net */
-} pynn_mask;
-
-/* y = x times the mask, 0 or 65536 / (65536 - floor(65536 p + 0.5)); in place allowed. */
-PYNN_API pynn_status pynn_dropout_forward(float *y, const float *x, const pynn_mask *mask, size_t rows, size_t width,
-                                          double p);
-PYNN_API pynn_status pynn_dropout_backward(float *dx, const float *dy, const pynn_mask *mask, size_t rows, size_t width,
-                                           double p);
-
-/* ---- loss -------------------------------------------------------------- */
-
-typedef enum pynn_loss_kind {
-    PYNN_SQUARED_ERROR = 0,       /* sum_j (h_j - t_j)^2 */
-    PYNN_HALF_SQUARED_ERROR = 1,  /* half of it */
-    PYNN_MEAN_SQUARED_ERROR = 2,  /* 1/O of it */
-    PYNN_CROSS_ENTROPY = 3,       /* -sum_j t_j log h_j, h the softmax of the scores */
-    PYNN_BINARY_CROSS_ENTROPY = 4 /* -sum_j t_j log h_j + (1 - t_j) log(1 - h_j), h the sigmoid of the scores */
-} pynn_loss_kind;
-
-/* What the net should give for N rows. Either rows or labels, not both. */
+/* What the net should give for the N rows of pynn_data. Either rows or labels; neither where only x is looked at. */
 typedef struct pynn_targets {
-    const float *rows;     /* (N, O) with a stride; for cross-entropy rows that are >= 0 and sum to 1, unchecked */
-    size_t stride;         /* floats from one row to the next */
-    const int32_t *labels; /* (N), cross-entropy only */
-    const float *weights;  /* (N), finite and >= 0, or NULL for weights of 1 */
+    const float *rows;     /* (N, O); for cross-entropy rows that are >= 0 and sum to 1 (UNCHECKED) */
+    size_t stride;         /* of rows; 0: O */
+    const int32_t *labels; /* (N), for cross-entropy only */
+    const float *weights;  /* (N), finite; NULL: 1 each. A row of weight 0 does not touch any result, whatever it holds:
+                              its label, target and output weights are not looked at, and inputs that are not finite
+                              count as 0 */
+    const float *output_weights;  /* (N, O), finite and >= 0: factors of the terms of each row's loss; NULL: 1 each */
+    size_t output_weights_stride; /* 0: O */
+    int32_t same_output_weights;  /* 1: output_weights is one row (O), for all N */
+    int32_t normalise;     /* pynn_normalise: what a batch's loss and gradient are divided by */
+    double divisor;        /* PYNN_BY_NUMBER: that number, 0 < divisor <= DBL_MAX; else 0 */
+    uint64_t reserved[2];
 } pynn_targets;
 
-/*
- * The loss of a batch, sum_r w_r loss_r / sum_r w_r, and its gradient ds (B, O); ds may be NULL.
- * y (B, O) holds scores for the cross-entropies and outputs for the squared errors. losses (B) gets
- * the loss of each row, unweighted. *loss is 0 and ds is 0 where all weights are 0.
- */
-PYNN_API pynn_status pynn_loss(double *loss, float *losses, float *ds, const float *y, const pynn_targets *targets,
-                               size_t rows, size_t outputs, int32_t kind);
+/* The loss of a batch is sum_r w_r loss_r / D, and its gradient is the gradient of that. */
+typedef enum pynn_normalise {
+    PYNN_BY_WEIGHTS = 0, /* D = sum_r w_r; weights are >= 0. Where D is 0 so are loss and gradient */
+    PYNN_BY_ROWS = 1,    /* D = B, rows of weight 0 counted; weights may be negative */
+    PYNN_BY_NUMBER = 2   /* D = divisor; weights may be negative */
+} pynn_normalise;
 
-/* ---- pass: a whole net ------------------------------------------------- */
-
-/* Where a pass ends: at the outputs, or at the scores, which are the input of a final softmax or sigmoid
- * (the outputs, if the net ends otherwise). */
-typedef enum pynn_end {
-    PYNN_OUTPUTS = 0,
-    PYNN_SCORES = 1
-} pynn_end;
-
-/* y (B, O) for x (B, I) with a stride. No dropout. */
-PYNN_API pynn_status pynn_predict(float *y, const pynn_net *net, const float *params, const float *x, size_t x_stride,
-                                  size_t rows, int32_t end, const pynn_executor *executor, void *workspace,
-                                  size_t workspace_bytes);
-
-/* The same on the calling thread, keeping in the workspace what pynn_backward needs. mask NULL: no dropout; its field layer is ignored. */
-PYNN_API pynn_status pynn_forward(float *y, const pynn_net *net, const float *params, const float *x, size_t x_stride,
-                                  const pynn_mask *mask, size_t rows, int32_t end, void *workspace,
-                                  size_t workspace_bytes);
-
-/* From dy (B, O) to the gradients of all parameters and of the input; grads or dx (B, I) may be NULL.
- * All other arguments, and the workspace, are those of the pynn_forward before; once for each pynn_forward. */
-PYNN_API pynn_status pynn_backward(float *grads, float *dx, const float *dy, const pynn_net *net, const float *params,
-                                   const float *x, size_t x_stride, const pynn_mask *mask, size_t rows, int32_t end,
-                                   void *workspace, size_t workspace_bytes);
-
-/* Loss of a batch and its gradient in every parameter, in one call. Both may come out NaN or infinite. */
-PYNN_API pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_net *net, const float *params,
-                                        const float *x, size_t x_stride, const pynn_targets *targets,
-                                        const pynn_mask *mask, size_t rows, int32_t loss_kind, void *workspace,
-                                        size_t workspace_bytes);
-
-/* Workspace of pynn_loss_and_grad_part, for any number of rows. */
-PYNN_API pynn_status pynn_part_bytes(size_t *bytes, const pynn_net *net);
-
-/*
- * The same for a part of a batch that does not fit in memory: x and targets hold the rows of the part alone, and first
- * of the batch's rows come before them. Parts go from the first row to the last, and each but the last has a multiple of
- * 256 rows; else PYNN_BAD_INDEX. weight is the sum of the weights of the whole batch, in double in the order of its rows
- * (the number of rows, without weights), finite and >= 0; else PYNN_BAD_WEIGHT. Where first is 0, loss and grads are
- * overwritten; else they are added to. After the last part, grads has the bits of the whole batch, and so has
- * *loss / weight; both are 0 where weight is.
- */
-PYNN_API pynn_status pynn_loss_and_grad_part(double *loss, float *grads, const pynn_net *net, const float *params,
-                                             const float *x, size_t x_stride, const pynn_targets *targets,
-                                             const pynn_mask *mask, size_t rows, size_t first, double weight,
-                                             int32_t loss_kind, void *workspace, size_t workspace_bytes);
-
-/* ---- optimizer --------------------------------------------------------- */
+/* N rows that go into a net. */
+typedef struct pynn_data {
+    const float *x;       /* (N, I) */
+    size_t rows;          /* N */
+    size_t stride;        /* of x; 0: I */
+    int32_t type;         /* element type of x: 0, float */
+    int32_t reserved_type;
+    pynn_targets targets;
+    uint64_t reserved[2];
+} pynn_data;
 
 typedef enum pynn_optimizer_kind {
     PYNN_SGD = 0,  /* w -= lr g; with momentum v = mu v + g, w -= lr v; Nesterov w -= lr (mu v + g) */
@@ -294,58 +195,240 @@ typedef enum pynn_optimizer_kind {
 } pynn_optimizer_kind;
 
 typedef struct pynn_optimizer {
-    int32_t kind;        /* pynn_optimizer_kind */
-    int32_t nesterov;    /* SGD: 0 or 1, which needs momentum > 0 */
-    double momentum;     /* SGD: 0 <= mu < 1 */
-    double beta1, beta2; /* Adam, AdamW: 0 <= beta < 1 */
-    double epsilon;      /* Adam, AdamW: >= 1e-12 */
-    double weight_decay; /* 0 <= decay <= FLT_MAX, as learning rates: SGD and Adam add it times w to g (L2); AdamW shrinks w; never on biases */
-    double clip_norm;    /* > 0: longest gradient, global L2 norm; 0: no clipping */
+    int32_t kind;         /* pynn_optimizer_kind */
+    int32_t nesterov;     /* SGD: 0 or 1, which needs momentum > 0 */
+    double learning_rate; /* 0 <= lr <= FLT_MAX; 0: 0.01 for SGD, 0.001 for Adam and AdamW */
+    double momentum;      /* SGD: 0 <= mu < 1 */
+    double beta1, beta2;  /* Adam, AdamW: 0 <= beta < 1 */
+    double epsilon;       /* Adam, AdamW: >= 1e-12; where both betas and epsilon are 0, they mean 0.9, 0.999, 1e-8 */
+    double weight_decay;  /* 0 <= decay <= FLT_MAX: SGD and Adam add it times w to g (L2); AdamW shrinks w; not on
+                             biases */
+    double clip_norm;     /* > 0: longest gradient, global L2 norm; 0: no clipping */
+    uint64_t reserved[2];
 } pynn_optimizer;
 
-/* Where training stands. Starts as {0, 1, 1} with moments of 0. */
-typedef struct pynn_state {
-    uint64_t steps;      /* optimizer steps done */
-    double beta1_power;  /* beta1^steps */
-    double beta2_power;  /* beta2^steps */
-} pynn_state;
+/* Optimizers with their defaults: pynn_sgd() is {0} with its learning rate. Change the fields of what they return. */
+PYNN_API pynn_optimizer pynn_sgd(void);
+PYNN_API pynn_optimizer pynn_adam(void);
+PYNN_API pynn_optimizer pynn_adamw(void); /* weight_decay 0.01 */
 
-/* Moment arrays that an optimizer keeps: 0, 1 or 2, each as long as the parameters, one after the other. */
-PYNN_API pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimizer);
+typedef enum pynn_loss_kind {
+    PYNN_LOSS_AUTO = 0,           /* by the last layer: cross-entropy after softmax, binary cross-entropy after sigmoid,
+                                     else mean squared error */
+    PYNN_SQUARED_ERROR = 1,       /* sum_j v_j (h_j - t_j)^2, v the output weights */
+    PYNN_HALF_SQUARED_ERROR = 2,  /* half of it */
+    PYNN_MEAN_SQUARED_ERROR = 3,  /* 1/O of it */
+    PYNN_CROSS_ENTROPY = 4,       /* -sum_j v_j t_j log h_j, h the softmax of the scores; needs a last softmax */
+    PYNN_BINARY_CROSS_ENTROPY = 5 /* -sum_j v_j (t_j log h_j + (1 - t_j) log(1 - h_j)), h the sigmoid of the scores;
+                                     needs a last sigmoid */
+} pynn_loss_kind;
 
-/* One optimizer step on given gradients. On PYNN_PARAMETER_NOT_FINITE the step is counted, the parameters are spoilt and
- * *where, if not NULL, is the layer. */
-PYNN_API pynn_status pynn_update(float *params, float *moments, pynn_state *state, size_t *where, const float *grads,
-                                 const pynn_net *net, const pynn_optimizer *optimizer, double learning_rate);
-
-/* ---- train ------------------------------------------------------------- */
-
-/* What an epoch's history needs, summed over rows in the order they were seen. */
-typedef struct pynn_totals {
-    double loss;   /* sum of w_r loss_r */
-    double weight; /* sum of w_r */
-} pynn_totals;
-
-/* Workspace of pynn_train_steps for batches of up to `batch` rows; workers as in the executor, 1 without. */
-PYNN_API pynn_status pynn_train_bytes(size_t *bytes, const pynn_net *net, const pynn_optimizer *optimizer,
-                                      size_t batch, size_t workers);
+/* See FULL; they stand here because a learner holds them. */
+typedef struct pynn_plan pynn_plan;
+typedef struct pynn_executor pynn_executor;
 
 /*
- * `steps` = ceil(count / batch) optimizer steps in one call. Step k trains on the rows order[k batch .. min((k+1) batch, count)) of x,
- * targets and weights, with learning_rates[k], and drops out as mask (seed given, step from the state). A batch
- * whose weights are all 0 is skipped and not counted. totals are added to.
- * On PYNN_LOSS_NOT_FINITE everything stands as before the failing step; on PYNN_PARAMETER_NOT_FINITE the
- * parameters are spoilt and *where, if not NULL, is the layer. state->steps tells how far it came, a step that spoilt
- * the parameters included.
+ * A net is a description: numbers and a pointer to the caller's layers, which must outlive it. pynn_net_init fills
+ * every field; nothing else does. Where a net's layers are changed afterwards, pynn_plan_init refuses it; a plan that
+ * was made before is not touched.
+ *
+ * All parameters are one flat array of param_count floats: dense layer by dense layer, W (I, O) and then b (O).
+ * Gradients, each optimizer moment, averages and best weights have the same shape. Constants, the second flat array,
+ * are never trained; no kind of layer of this version has any.
  */
-PYNN_API pynn_status pynn_train_steps(float *params, float *moments, pynn_state *state, pynn_totals *totals,
-                                      size_t *where, const pynn_net *net, const pynn_optimizer *optimizer,
-                                      const float *x, size_t x_stride, const pynn_targets *targets, size_t data_rows,
-                                      const uint32_t *order, size_t count, size_t batch, const double *learning_rates,
-                                      size_t steps, int32_t loss_kind, uint64_t seed,
-                                      const pynn_executor *executor, void *workspace, size_t workspace_bytes);
+typedef struct pynn_net {
+    const pynn_layer *layers;
+    size_t layer_count;
+    size_t inputs;         /* I of the net: width of a row that goes in */
+    size_t outputs;        /* O of the net: width of a row that comes out */
+    size_t widest;         /* width of the widest row anywhere */
+    size_t param_count;
+    size_t constant_count;
+    uint64_t private_mark;
+} pynn_net;
 
-/* ---- threads ----------------------------------------------------------- */
+/* Where training stands. {0} is its start; where steps is 0, powers of 0 mean 1, and others than 0 and 1 are refused.
+ * Save it with the parameters and the moments, and training continues to the same bits. */
+typedef struct pynn_state {
+    uint64_t steps;     /* optimizer steps done */
+    double beta1_power; /* beta1^n, n the steps since the moments started at 0 */
+    double beta2_power;
+} pynn_state;
+
+/* What an epoch's history needs, added up over batches in double, in the order of training; loss / weight is its mean
+ * loss. */
+typedef struct pynn_totals {
+    double loss;   /* sum of w_r loss_r */
+    double weight; /* sum of D */
+} pynn_totals;
+
+/* How to train, and where training stands. */
+typedef struct pynn_trainer {
+    pynn_optimizer optimizer;
+    int32_t loss;                  /* pynn_loss_kind */
+    int32_t shards;                /* 0 or 1; others are refused in this version */
+    uint64_t seed;                 /* of the dropout masks */
+    float *params;                 /* the array of the plan, which the plan only reads */
+    float *moments;                /* as many arrays as pynn_optimizer_moments says, one after the other, at first 0 */
+    float *average, *best;         /* averaged and best parameters; NULL in this version, else refused */
+    const pynn_executor *executor; /* NULL: the calling thread alone */
+    pynn_state state;              /* carries on from call to call */
+    pynn_totals totals;            /* added to; set them to 0 where an epoch begins */
+    size_t failed_layer;           /* PYNN_PARAMETER_NOT_FINITE: the first layer whose parameters are spoilt */
+    uint64_t reserved[4];
+} pynn_trainer;
+
+/*
+ * A net that learns, all of whose arrays lie in one piece of memory. pynn_learner_init fills it: Adam, the loss by the
+ * last layer, seed 0. Before the first training, change what you like in `trainer` but its pointers. The parameters are
+ * trainer.params, param_count floats.
+ */
+typedef struct pynn_learner {
+    pynn_net net;
+    pynn_trainer trainer;
+    const pynn_plan *plan;
+    pynn_memory workspace;  /* what the arrays have left of the memory */
+    uint32_t epochs;        /* done */
+    uint32_t reserved_epochs;
+} pynn_learner;
+
+/* Memory of a learner that trains on `rows` rows in batches of up to `batch`, and predicts up to `batch` at once. */
+PYNN_API pynn_status pynn_learner_bytes(size_t *bytes, const pynn_layer *layers, size_t layer_count, size_t rows,
+                                        size_t batch);
+
+/* Makes the net, initialises its parameters, and lays out the memory. Layers and memory must outlive it. */
+PYNN_API pynn_status pynn_learner_init(pynn_learner *learner, const pynn_layer *layers, size_t layer_count,
+                                       pynn_memory memory);
+
+/* One epoch: the rows of data in an order drawn from seed and epoch, in batches; batch 0 means all at once. The mean
+ * loss is trainer.totals.loss / trainer.totals.weight afterwards. Errors as pynn_train_steps. */
+PYNN_API pynn_status pynn_learner_train(pynn_learner *learner, const pynn_data *data, size_t batch);
+
+/* y (rows, O) for x (rows, I). */
+PYNN_API pynn_status pynn_learner_predict(float *y, const pynn_learner *learner, const float *x, size_t rows);
+
+/* ==== FULL ======================================================================================================== */
+
+/* ---- net --------------------------------------------------------------------------------------------------------- */
+
+/* Checks the layers (at least one dense, neighbouring widths equal) and fills net. */
+PYNN_API pynn_status pynn_net_init(pynn_net *net, const pynn_layer *layers, size_t layer_count);
+
+/* Where the parameters of the dense layer number `layer` start: W at params + *offset, then b. */
+PYNN_API pynn_status pynn_net_offset(size_t *offset, const pynn_net *net, size_t layer);
+
+/* Initialises the weights of every dense layer from the seed, and biases with 0. */
+PYNN_API pynn_status pynn_params_init(float *params, const pynn_net *net, uint64_t seed);
+
+/* A permutation of 0 .. n-1, the order of the rows in an epoch; n <= 2^32 - 1. */
+PYNN_API pynn_status pynn_permutation(uint32_t *order, size_t n, uint64_t seed, uint32_t epoch);
+
+/* ---- plan -------------------------------------------------------------------------------------------------------- */
+
+/* A net with its numbers. */
+typedef struct pynn_model {
+    const pynn_net *net;
+    const float *params;    /* param_count floats, which may lie in flash memory */
+    const float *constants; /* constant_count floats; NULL where that is 0 */
+    uint64_t reserved[2];
+} pynn_model;
+
+/*
+ * A model that is ready to run: checked and laid out once, with the instruction set that was chosen then. It lies in
+ * the caller's memory, which it needs as long as it is used, and keeps pointers to params and constants, but not to
+ * net or layers. It is const: threads may share it, each with a workspace of its own. Whoever writes to params sees
+ * the new values in the next call; not while another thread computes with them (UNCHECKED).
+ */
+PYNN_API pynn_status pynn_plan_bytes(size_t *bytes, const pynn_net *net);
+PYNN_API pynn_status pynn_plan_init(const pynn_plan **plan, const pynn_model *model, pynn_memory memory);
+
+/* ---- predict ----------------------------------------------------------------------------------------------------- */
+
+/* Where a pass ends: at the outputs, or at the scores, which are the input of a final softmax or sigmoid (the
+ * outputs, if the net ends otherwise). */
+typedef enum pynn_end {
+    PYNN_OUTPUTS = 0,
+    PYNN_SCORES = 1
+} pynn_end;
+
+/* The identity of a dropout mask: masks are a function of these and are never stored. */
+typedef struct pynn_mask {
+    uint64_t seed;
+    uint32_t step;  /* optimizer steps done before this one, modulo 2^32 */
+    uint32_t layer; /* dropout layers before this one in the net; where a whole net is passed: 0 */
+    uint64_t reserved[1];
+} pynn_mask;
+
+/* How a call goes. NULL means {0}: to the outputs, dense, without dropout, on the calling thread. A field that a call
+ * does not use must be 0. */
+typedef struct pynn_options {
+    int32_t end;                   /* pynn_end; not where there is a loss */
+    int32_t loss;                  /* pynn_loss_kind, where there is a loss */
+    size_t y_stride;               /* pynn_predict, pynn_predict_many: of y; 0: O */
+    const pynn_mask *mask;         /* drops out; NULL: does not. Not in prediction */
+    const pynn_executor *executor; /* NULL: the calling thread alone */
+    uint64_t reserved[2];
+} pynn_options;
+
+/* Workspace to predict up to `rows` rows. It grows with the rows up to some hundred, and then no more. */
+PYNN_API pynn_status pynn_predict_bytes(size_t *bytes, const pynn_plan *plan, size_t rows, const pynn_options *options);
+
+/* y (N, O) for data->x; targets are not looked at. N may be 0, and pointers to rows then NULL. y must not overlap x. */
+PYNN_API pynn_status pynn_predict(float *y, const pynn_plan *plan, const pynn_data *data, const pynn_options *options,
+                                  pynn_memory workspace);
+
+/* The same for `count` plans, y[i] for plans[i]. data is one, for all plans (data_count 1), or one for each
+ * (data_count = count). Workers of the executor take whole nets. */
+PYNN_API pynn_status pynn_predict_many_bytes(size_t *bytes, const pynn_plan *const *plans, size_t count,
+                                             const pynn_data *data, size_t data_count, const pynn_options *options);
+PYNN_API pynn_status pynn_predict_many(float *const *y, const pynn_plan *const *plans, size_t count,
+                                       const pynn_data *data, size_t data_count, const pynn_options *options,
+                                       pynn_memory workspace);
+
+/* ---- train ------------------------------------------------------------------------------------------------------- */
+
+/* Moment arrays that an optimizer keeps: 0, 1 or 2, each as long as the parameters. */
+PYNN_API pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimizer);
+
+/* For moments that start afresh, as with another kind of optimizer: the powers become 1, and steps stay. Set the
+ * moments to 0 with it. */
+PYNN_API pynn_status pynn_state_restart(pynn_state *state);
+
+/* Which rows make which batch. {0}: all rows in their order, as one batch. */
+typedef struct pynn_batches {
+    const uint32_t *order;        /* (count) rows of the data; NULL: 0, 1, 2, ... */
+    size_t count;                 /* rows of all batches together; 0: all of the data */
+    size_t size;                  /* rows of a batch, the last may have fewer; 0: count */
+    const double *learning_rates; /* (ceil(count / size)), one for each step; NULL: that of the optimizer */
+    uint64_t reserved[2];
+} pynn_batches;
+
+/* Workspace of pynn_train_steps for batches of up to `batch` rows. */
+PYNN_API pynn_status pynn_train_bytes(size_t *bytes, const pynn_plan *plan, const pynn_trainer *trainer, size_t batch);
+
+/*
+ * An optimizer step for each batch, in one call: step k trains on the rows order[k size .. min((k+1) size, count)) of
+ * data, with dropout. Changes params, moments, state and totals. A batch with D = 0 is skipped and not counted.
+ * On PYNN_LOSS_NOT_FINITE everything stands as before the failing step; on PYNN_PARAMETER_NOT_FINITE the parameters are
+ * spoilt and failed_layer is set. state.steps tells how far it came, a step that spoilt the parameters included.
+ */
+PYNN_API pynn_status pynn_train_steps(pynn_trainer *trainer, const pynn_plan *plan, const pynn_data *data,
+                                      const pynn_batches *batches, pynn_memory workspace);
+
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * Who does the work of a call. run calls task(argument, worker) once for each worker 0 .. workers - 1, at the same
+ * time or one after the other, and returns when all are done; the calling thread may be one of them. If it leaves a
+ * worker out, the call answers PYNN_BAD_EXECUTOR, and what it was to write is spoilt. The library's own executor is
+ * made by pynn_threads_start; a program with threads of its own may bring them here. Results do not depend on it.
+ */
+struct pynn_executor {
+    size_t workers; /* at least 1 */
+    void *context;
+    void (*run)(void *context, void (*task)(void *argument, size_t worker), void *argument);
+    uint64_t reserved[2];
+};
 
 /* Workers that are worth their while for training on batches of that many rows, at most `available`: 1 where a step is
  * so short that handing work over would cost more than it saves. */
@@ -355,16 +438,140 @@ PYNN_API pynn_status pynn_threads_advise(size_t *workers, const pynn_net *net, s
 PYNN_API pynn_status pynn_threads_bytes(size_t *bytes, size_t workers);
 
 /*
- * Starts workers - 1 threads in the caller's 64-byte aligned memory, which must stay until pynn_threads_stop. Between
- * tasks a thread spins some 50 microseconds, then sleeps. Not to be used by two threads at the same time, nor in the child of
- * a fork, which does not inherit threads.
+ * Starts workers - 1 threads in the caller's memory. Memory and executor must stay where they are until
+ * pynn_threads_stop. The threads block all signals; between tasks they spin some 50 microseconds, then sleep. The
+ * executor is not to be used by two threads at the same time, nor in the child of a fork, which does not inherit threads
+ * (UNCHECKED).
  */
-PYNN_API pynn_status pynn_threads_start(pynn_executor *executor, void *memory, size_t memory_bytes, size_t workers);
+PYNN_API pynn_status pynn_threads_start(pynn_executor *executor, size_t workers, pynn_memory memory);
 
-/* Ends the threads and waits for them. */
+/* Ends the threads and waits for them. An executor that pynn_threads_start has not made is refused. */
 PYNN_API pynn_status pynn_threads_stop(pynn_executor *executor);
 
-/* ---- dispatch ---------------------------------------------------------- */
+/* ==== ADVANCED ==================================================================================================== */
+
+/* ---- gradients of a net ------------------------------------------------------------------------------------------ */
+
+/* Loss of all rows as one batch, and its gradient in every parameter. Both may come out NaN or infinite. */
+PYNN_API pynn_status pynn_loss_and_grad_bytes(size_t *bytes, const pynn_plan *plan, const pynn_data *data,
+                                              const pynn_options *options);
+PYNN_API pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_plan *plan, const pynn_data *data,
+                                        const pynn_options *options, pynn_memory workspace);
+
+/* dx (N, I), the gradient of that loss in every input; *loss may be left out (NULL). */
+PYNN_API pynn_status pynn_input_grad_bytes(size_t *bytes, const pynn_plan *plan, const pynn_data *data,
+                                           const pynn_options *options);
+PYNN_API pynn_status pynn_input_grad(double *loss, float *dx, const pynn_plan *plan, const pynn_data *data,
+                                     const pynn_options *options, pynn_memory workspace);
+
+/* dx (N, I), the vector-Jacobian product: row r of dx is dy_r times the Jacobian of the net at row r of x. dy (N, O).
+ * Workspace of pynn_input_grad_bytes. */
+PYNN_API pynn_status pynn_vjp(float *dx, const float *dy, const pynn_plan *plan, const pynn_data *data,
+                              const pynn_options *options, pynn_memory workspace);
+
+/* A forward pass that a backward pass can follow. {0} before the first. */
+typedef struct pynn_tape {
+    const void *private_pointer[4];
+    size_t private_size[4];
+    pynn_mask private_mask;
+    int32_t private_end;
+    int32_t private_state;
+} pynn_tape;
+
+/* Workspace of a pynn_forward and the pynn_backward that follows. */
+PYNN_API pynn_status pynn_forward_bytes(size_t *bytes, const pynn_plan *plan, size_t rows, const pynn_options *options);
+
+/* y (N, O) for data->x; N is at least 1. Keeps in tape and workspace what pynn_backward needs; until then plan, x and
+ * parameters must stay what they are (UNCHECKED). */
+PYNN_API pynn_status pynn_forward(float *y, pynn_tape *tape, const pynn_plan *plan, const pynn_data *data,
+                                  const pynn_options *options, pynn_memory workspace);
+
+/* From dy (N, O) to the gradients of all parameters and of the inputs; grads or dx (N, I) may be NULL. Once for each
+ * pynn_forward, and not after another call has used its workspace: else PYNN_BAD_ORDER. */
+PYNN_API pynn_status pynn_backward(float *grads, float *dx, const float *dy, pynn_tape *tape,
+                                   const pynn_executor *executor);
+
+/* A batch that comes in parts, because it does not fit in memory. Starts as {.rows = B}, with its other fields 0. */
+typedef struct pynn_accumulation {
+    size_t rows;   /* B, of the whole batch */
+    size_t done;   /* rows of the parts so far */
+    double loss;   /* sum of w_r loss_r so far; when done is B, loss / D is the loss of the batch */
+    uint64_t reserved[2];
+} pynn_accumulation;
+
+/*
+ * pynn_loss_and_grad for the next part of a batch: data has the rows of the part alone. Its targets are divided by a
+ * number (PYNN_BY_NUMBER): by that of the whole batch, such as the sum of its weights in double in the order of its
+ * rows. Each part but the last has a multiple of 256 rows; parts of more than B rows are refused. Where done is 0,
+ * grads are overwritten; else they are added to. After the last part they have the bits of the whole batch.
+ */
+PYNN_API pynn_status pynn_accumulate_bytes(size_t *bytes, const pynn_plan *plan, const pynn_options *options);
+PYNN_API pynn_status pynn_accumulate(pynn_accumulation *accumulation, float *grads, const pynn_plan *plan,
+                                     const pynn_data *data, const pynn_options *options, pynn_memory workspace);
+
+/* One optimizer step on given gradients, with this learning rate (0 is 0); trainer and errors as in pynn_train_steps. 
+ * */
+PYNN_API pynn_status pynn_update(pynn_trainer *trainer, const pynn_plan *plan, const float *grads,
+                                 double learning_rate);
+
+/* ---- layers, each alone ------------------------------------------------------------------------------------------ */
+
+/* A dense layer outside a net. */
+typedef struct pynn_dense {
+    const float *w; /* (I, O) */
+    const float *b; /* (O) */
+    size_t inputs, outputs;
+    uint64_t reserved[1];
+} pynn_dense;
+
+/* s (N, O) = x W + b for data->x. */
+PYNN_API pynn_status pynn_dense_forward(float *s, const pynn_dense *dense, const pynn_data *data);
+
+/* dx (N, I) = ds W^T, dw = x^T ds, db = the sum of the rows of ds. Any of dx, dw, db may be NULL, and w without dx, b
+ * always. The workspace is needed for dx only. */
+PYNN_API pynn_status pynn_dense_backward_bytes(size_t *bytes, const pynn_dense *dense);
+PYNN_API pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds, const pynn_dense *dense,
+                                         const pynn_data *data, pynn_memory workspace);
+
+/* Initialises one dense layer; `number` counts the dense layers before it in its net. What comes behind it is not
+ * known: PYNN_INIT_AUTO means glorot_uniform. */
+PYNN_API pynn_status pynn_dense_init(float *w, float *b, const pynn_layer *dense, uint64_t seed, uint32_t number);
+
+/* a = f(s) for n elements, f an activation from PYNN_IDENTITY to PYNN_SILU; in place allowed. */
+PYNN_API pynn_status pynn_activation_forward(float *a, const float *s, size_t n, const pynn_layer *activation);
+
+/* ds = da f'(s), from the score s and the activation a; in place on da allowed. */
+PYNN_API pynn_status pynn_activation_backward(float *ds, const float *da, const float *s, const float *a, size_t n,
+                                              const pynn_layer *activation);
+
+/* h = softmax of each row of s; in place allowed. */
+PYNN_API pynn_status pynn_softmax_forward(float *h, const float *s, size_t rows, size_t width);
+
+/* ds_j = h_j (dh_j - sum_k dh_k h_k) per row; in place on dh allowed. */
+PYNN_API pynn_status pynn_softmax_backward(float *ds, const float *dh, const float *h, size_t rows, size_t width);
+
+/* y = x times the mask, 0 or 65536 / (65536 - floor(65536 p + 0.5)); in place allowed. */
+PYNN_API pynn_status pynn_dropout_forward(float *y, const float *x, const pynn_mask *mask, size_t rows, size_t width,
+                                          double p);
+PYNN_API pynn_status pynn_dropout_backward(float *dx, const float *dy, const pynn_mask *mask, size_t rows, size_t width,
+                                           double p);
+
+/*
+ * The loss of a batch of data->rows rows, and its gradient ds (B, O); ds may be NULL, and so may data->x. y (B, O)
+ * holds scores for the cross-entropies and outputs for the squared errors. losses (B) gets the loss of each row,
+ * unweighted; what it gets for a row of weight 0 has no meaning. PYNN_LOSS_AUTO is refused: there is no last layer.
+ */
+PYNN_API pynn_status pynn_loss(double *loss, float *losses, float *ds, const float *y, const pynn_data *data,
+                               size_t outputs, int32_t kind);
+
+/* ---- random words ------------------------------------------------------------------------------------------------ */
+
+/* Elements first .. first + n of a stream of random words. Streams below 3 << 24 are the library's own: the initial
+ * values (0 << 24 | dense layer), the shuffling (1 << 24) and the dropout masks (2 << 24 | dropout layer). */
+PYNN_API pynn_status pynn_random_words(uint32_t *words, size_t n, uint64_t first, uint64_t seed, uint32_t step,
+                                       uint32_t stream);
+
+/* ---- instruction sets -------------------------------------------------------------------------------------------- */
 
 typedef enum pynn_isa {
     PYNN_ISA_SCALAR = 0,
@@ -378,17 +585,18 @@ typedef enum pynn_isa {
  * is none of this build and machine, every function that computes returns PYNN_NO_ISA. */
 PYNN_API pynn_status pynn_isa_get(int32_t *isa);
 
-/* Forces one, or PYNN_NO_ISA; results do not change, only their speed. Not while another thread computes. */
+/* Forces one, or PYNN_NO_ISA; results do not change, only their speed. Plans that were made before keep theirs. */
 PYNN_API pynn_status pynn_isa_set(int32_t isa);
 
 /* "scalar", "sse2", "avx2", "avx512", "neon", or NULL beyond the last. */
 PYNN_API const char *pynn_isa_name(int32_t isa);
 
-/* Why functions that compute return PYNN_BAD_ARITHMETIC: which rule of docs/arithmetic.md is broken, and how. NULL if the
- * instruction set that is chosen, or else wanted, keeps the contract, even where pynn_isa_set has refused another. */
+/* Why functions that compute return PYNN_BAD_ARITHMETIC: which rule of docs/arithmetic.md is broken, and how. NULL if
+ * the instruction set that is chosen, or else wanted, keeps the contract, even where pynn_isa_set has refused
+ * another. */
 PYNN_API const char *pynn_broken_rule(void);
 
-/* ---- self-test --------------------------------------------------------- */
+/* ---- self-test --------------------------------------------------------------------------------------------------- */
 
 #define PYNN_DIGEST 65 /* characters of a SHA-256 in hexadecimal, and the 0 that ends it */
 
@@ -404,7 +612,7 @@ PYNN_API pynn_status pynn_selftest_bytes(size_t *bytes, size_t workers);
 /* Does a run and gives the SHA-256 of its results, or an empty digest where it could not be done. PYNN_BAD_ARITHMETIC
  * with a digest: it is not that of the contract. */
 PYNN_API pynn_status pynn_selftest(char digest[PYNN_DIGEST], size_t run, const pynn_executor *executor,
-                                   void *workspace, size_t workspace_bytes);
+                                   pynn_memory workspace);
 
 /* binding: end */
 

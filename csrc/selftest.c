@@ -3,9 +3,11 @@
  * are random words of rule 10, made into floats by operations that are exact in any floating-point environment. */
 #include "arith.h"
 
-#include "pynn.h"
+#include "config.h"
 
 #include <string.h>
+
+#ifndef PYNN_WITHOUT_TRAINING
 
 #define TRY(expression)                         \
     do {                                        \
@@ -34,7 +36,7 @@ static const uint32_t round_constants[64] = {
     0x748f82eeu, 0x78a5636fu, 0x84c87814u, 0x8cc70208u, 0x90befffau, 0xa4506cebu, 0xbef9a3f7u, 0xc67178f2u,
 };
 
-static uint32_t turned(uint32_t x, int n) { return x >> n | x << (32 - n); }
+static uint32_t rotated(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
 static void hash_block(sha256 *h)
 {
@@ -45,14 +47,14 @@ static void hash_block(sha256 *h)
     }
     for (size_t i = 16; i < 64; i++) {
         const uint32_t a = w[i - 15], b = w[i - 2];
-        w[i] = w[i - 16] + (turned(a, 7) ^ turned(a, 18) ^ a >> 3) + w[i - 7] +
-               (turned(b, 17) ^ turned(b, 19) ^ b >> 10);
+        w[i] = w[i - 16] + (rotated(a, 7) ^ rotated(a, 18) ^ a >> 3) + w[i - 7] +
+               (rotated(b, 17) ^ rotated(b, 19) ^ b >> 10);
     }
     memcpy(s, h->state, sizeof s);
     for (size_t i = 0; i < 64; i++) {
-        const uint32_t up = s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) +
+        const uint32_t up = s[7] + (rotated(s[4], 6) ^ rotated(s[4], 11) ^ rotated(s[4], 25)) +
                             ((s[4] & s[5]) ^ (~s[4] & s[6])) + round_constants[i] + w[i];
-        const uint32_t down = (turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22)) +
+        const uint32_t down = (rotated(s[0], 2) ^ rotated(s[0], 13) ^ rotated(s[0], 22)) +
                               ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
         memmove(s + 1, s, 7 * sizeof *s);
         s[4] += up;
@@ -90,7 +92,7 @@ static void hash_integer(sha256 *h, uint64_t x, int bytes)
     for (int i = 0; i < bytes; i++) hash_byte(h, (unsigned char)(x >> 8 * i));
 }
 
-static uint32_t bits_of(float x)
+static uint32_t float_bits(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -98,10 +100,10 @@ static uint32_t bits_of(float x)
 }
 
 /* Rule 12: sign and payload of a NaN are not specified, so all of them are one. */
-static void hash_floats(sha256 *h, const float *x, size_t n)
+static void hash_float_array(sha256 *h, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const uint32_t bits = bits_of(x[i]);
+        const uint32_t bits = float_bits(x[i]);
         hash_integer(h, (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits, 4);
     }
 }
@@ -137,18 +139,22 @@ static pynn_status random_numbers(sha256 *h);
 static pynn_status functions(sha256 *h);
 static pynn_status losses(sha256 *h);
 
-static const pynn_optimizer sgd = {PYNN_SGD, 0, 0, 0, 0, 0, 0, 0};
-static const pynn_optimizer sgd_l2 = {PYNN_SGD, 0, 0, 0, 0, 0, 0.01, 0};
-static const pynn_optimizer momentum = {PYNN_SGD, 0, 0.9, 0, 0, 0, 0, 0};
-static const pynn_optimizer nesterov_clipped = {PYNN_SGD, 1, 0.8, 0, 0, 0, 0.001, 0.5};
-static const pynn_optimizer adam = {PYNN_ADAM, 0, 0, 0.9, 0.999, 1e-8, 0, 0};
-static const pynn_optimizer adam_l2 = {PYNN_ADAM, 0, 0, 0.8, 0.99, 1e-6, 0.01, 0};
-static const pynn_optimizer adamw = {PYNN_ADAMW, 0, 0, 0.9, 0.999, 1e-8, 0.1, 0};
-static const pynn_optimizer adamw_clipped = {PYNN_ADAMW, 0, 0, 0.9, 0.999, 1e-8, 0.1, 0.25};
+static const pynn_optimizer sgd = {.kind = PYNN_SGD};
+static const pynn_optimizer sgd_l2 = {.kind = PYNN_SGD, .weight_decay = 0.01};
+static const pynn_optimizer momentum = {.kind = PYNN_SGD, .momentum = 0.9};
+static const pynn_optimizer nesterov_clipped = {.kind = PYNN_SGD, .nesterov = 1, .momentum = 0.8, .weight_decay = 0.001,
+                                                .clip_norm = 0.5};
+static const pynn_optimizer adam = {.kind = PYNN_ADAM, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+static const pynn_optimizer adam_l2 = {.kind = PYNN_ADAM, .beta1 = 0.8, .beta2 = 0.99, .epsilon = 1e-6,
+                                       .weight_decay = 0.01};
+static const pynn_optimizer adamw = {.kind = PYNN_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8,
+                                     .weight_decay = 0.1};
+static const pynn_optimizer adamw_clipped = {.kind = PYNN_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8,
+                                             .weight_decay = 0.1, .clip_norm = 0.25};
 
 #define TRAINING(...) NULL, {__VA_ARGS__}
 
-static const selftest runs[] = {
+static const selftest selftest_runs[] = {
     {"random numbers", "8143603710b513bf6fcc2d20730cbb36002c09537fcf0ab72468094bb91c91e3", random_numbers, {0}},
     {"functions", "22bd94cf9a41781bfca3f122c686c6ae192b5f27a3c7d0de347fe29a045a900e", functions, {0}},
     {"losses", "304e4733420c99505c213ffd5193896631df43aa10e128a42a459d5f8284601c", losses, {0}},
@@ -217,9 +223,9 @@ static const selftest runs[] = {
     {"1000 steps of adam", "7b2ea180795ee7eba6e7ba09acf20f0b38a375edb4380b367f07b007c3b3ab9d",
      TRAINING(PYNN_TANH, PYNN_SILU, PYNN_CROSS_ENTROPY, BY_LABEL, &adam, 0.003, 20, 10, 500, 4, 6, 5, 3)},
 };
-enum { RUNS = sizeof runs / sizeof runs[0] };
+enum { RUNS = sizeof selftest_runs / sizeof selftest_runs[0] };
 
-const char *pynn_selftest_name(size_t number) { return number < RUNS ? runs[number].name : NULL; }
+const char *pynn_selftest_name(size_t number) { return number < RUNS ? selftest_runs[number].name : NULL; }
 
 /* ---- numbers ----------------------------------------------------------- */
 
@@ -237,7 +243,7 @@ static pynn_status from_words(float *x, size_t n, uint32_t stream, float (*f)(ui
     return PYNN_OK;
 }
 
-static float of_bits(uint32_t bits)
+static float float_of_bits(uint32_t bits)
 {
     float x;
     memcpy(&x, &bits, sizeof bits);
@@ -248,7 +254,7 @@ static float small(uint32_t word) { return (float)((int32_t)(word >> 8) - (1 << 
 static float large(uint32_t word) { return (float)((int32_t)(word >> 8) - (1 << 23)) * 0x1p-18f; } /* -32 <= x < 32 */
 static float unit(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }                         /* 0 <= x < 1 */
 static float quarters(uint32_t word) { return (float)(word >> 30) * 0.25f; }                       /* 0 .. 0.75 */
-static float subnormal(uint32_t word) { return of_bits(word & 0x807fffffu); }
+static float subnormal(uint32_t word) { return float_of_bits(word & 0x807fffffu); }
 
 static pynn_status random_numbers(sha256 *h)
 {
@@ -260,13 +266,21 @@ static pynn_status random_numbers(sha256 *h)
     TRY(pynn_permutation(words, ORDERED, SEED, 3));
     for (size_t i = 0; i < ORDERED; i++) hash_integer(h, words[i], 4);
     for (int32_t init = PYNN_INIT_HE_NORMAL; init <= PYNN_INIT_GLOROT_UNIFORM; init++) {
-        TRY(pynn_dense_draw(w, b, ROWS, COLUMNS, init, SEED, 5));
-        hash_floats(h, w, ROWS * COLUMNS);
+        const pynn_layer dense = {.kind = PYNN_DENSE, .init = init, .inputs = ROWS, .outputs = COLUMNS};
+        TRY(pynn_dense_init(w, b, &dense, SEED, 5));
+        hash_float_array(h, w, ROWS * COLUMNS);
     }
     return PYNN_OK;
 }
 
 #define LEAKY_SLOPE 0.1
+#define DROPOUT_PROBABILITY 0.3
+
+static pynn_layer layer_of(int32_t kind)
+{
+    return (pynn_layer){.kind = kind, .slope = kind == PYNN_LEAKY_RELU ? LEAKY_SLOPE : 0.0,
+                        .p = kind == PYNN_DROPOUT ? DROPOUT_PROBABILITY : 0.0};
+}
 
 /* Every activation, forward and backward, at 2^14 floats spread over all 2^32. */
 static pynn_status functions(sha256 *h)
@@ -274,13 +288,14 @@ static pynn_status functions(sha256 *h)
     const uint32_t stride = 262147; /* a prime near 2^18 */
     float s[SAMPLES], a[SAMPLES], da[SAMPLES];
     for (int32_t kind = PYNN_IDENTITY; kind <= PYNN_SILU; kind++) {
+        const pynn_layer activation = layer_of(kind);
         for (uint32_t first = 0; first < 1u << 14; first += SAMPLES) {
-            for (uint32_t i = 0; i < SAMPLES; i++) s[i] = of_bits((first + i) * stride);
+            for (uint32_t i = 0; i < SAMPLES; i++) s[i] = float_of_bits((first + i) * stride);
             TRY(from_words(da, SAMPLES, DRAWN, small));
-            TRY(pynn_activation_forward(a, s, SAMPLES, kind, LEAKY_SLOPE));
-            TRY(pynn_activation_backward(da, da, s, a, SAMPLES, kind, LEAKY_SLOPE));
-            hash_floats(h, a, SAMPLES);
-            hash_floats(h, da, SAMPLES);
+            TRY(pynn_activation_forward(a, s, SAMPLES, &activation));
+            TRY(pynn_activation_backward(da, da, s, a, SAMPLES, &activation));
+            hash_float_array(h, a, SAMPLES);
+            hash_float_array(h, da, SAMPLES);
         }
     }
     return PYNN_OK;
@@ -298,19 +313,20 @@ static pynn_status losses(sha256 *h)
         TRY(from_words(s, n, INPUTS, large));
         TRY(from_words(t, n, TARGETS, unit));
         TRY(pynn_softmax_forward(out, s, ROWS, width));
-        hash_floats(h, out, n);
+        hash_float_array(h, out, n);
         TRY(pynn_softmax_backward(t, t, out, ROWS, width));
-        hash_floats(h, t, n);
+        hash_float_array(h, t, n);
         TRY(from_words(t, n, TARGETS, unit));
         for (size_t r = 0; r < ROWS; r++) labels[r] = (int32_t)(r * 7 % width);
         for (int32_t kind = PYNN_SQUARED_ERROR; kind <= PYNN_BINARY_CROSS_ENTROPY + 1; kind++) {
             const int by_label = kind > PYNN_BINARY_CROSS_ENTROPY;
-            const pynn_targets targets = {by_label ? NULL : t, width, by_label ? labels : NULL, NULL};
+            const pynn_data data = {.rows = ROWS, .targets = {.rows = by_label ? NULL : t,
+                                                              .labels = by_label ? labels : NULL}};
             double loss;
-            TRY(pynn_loss(&loss, each, out, s, &targets, ROWS, width, by_label ? PYNN_CROSS_ENTROPY : kind));
+            TRY(pynn_loss(&loss, each, out, s, &data, width, by_label ? PYNN_CROSS_ENTROPY : kind));
             hash_double(h, loss);
-            hash_floats(h, each, ROWS);
-            hash_floats(h, out, n);
+            hash_float_array(h, each, ROWS);
+            hash_float_array(h, out, n);
         }
     }
     return PYNN_OK;
@@ -319,16 +335,7 @@ static pynn_status losses(sha256 *h)
 /* ---- trainings --------------------------------------------------------- */
 
 enum { LAYERS = 6, MOST_STEPS = 16 };
-#define DROPOUT_PROBABILITY 0.3
-
-static pynn_layer layer_of(int32_t kind)
-{
-    return (pynn_layer){.kind = kind, .value = kind == PYNN_LEAKY_RELU ? LEAKY_SLOPE
-                                             : kind == PYNN_DROPOUT    ? DROPOUT_PROBABILITY
-                                                                       : 0.0};
-}
-
-static pynn_layer dense(size_t inputs, size_t outputs)
+static pynn_layer dense_layer(size_t inputs, size_t outputs)
 {
     return (pynn_layer){.kind = PYNN_DENSE, .inputs = inputs, .outputs = outputs};
 }
@@ -336,11 +343,11 @@ static pynn_layer dense(size_t inputs, size_t outputs)
 static pynn_status make_net(pynn_net *net, pynn_layer layers[LAYERS], const training *run)
 {
     size_t count = LAYERS;
-    layers[0] = dense(run->inputs, run->hidden);
+    layers[0] = dense_layer(run->inputs, run->hidden);
     layers[1] = layer_of(run->first);
-    layers[2] = dense(run->hidden, run->middle);
+    layers[2] = dense_layer(run->hidden, run->middle);
     layers[3] = layer_of(run->second);
-    layers[4] = dense(run->middle, run->outputs);
+    layers[4] = dense_layer(run->middle, run->outputs);
     if (run->loss == PYNN_CROSS_ENTROPY) layers[5] = layer_of(PYNN_SOFTMAX);
     else if (run->loss == PYNN_BINARY_CROSS_ENTROPY) layers[5] = layer_of(PYNN_SIGMOID);
     else count = LAYERS - 1;
@@ -353,45 +360,68 @@ typedef struct arrays {
     size_t moment_count;
     int32_t *labels;
     uint32_t *order;
-    void *workspace;
-    size_t workspace_bytes;
+    const pynn_plan *plan;
+    pynn_memory workspace;
 } arrays;
 
 /* Takes n numbers of 4 bytes from the memory, and the bytes up to the next alignment; with memory NULL only counts. */
-static void *take(size_t *used, void *memory, size_t n)
+static void *take_numbers(size_t *used, void *memory, size_t n)
 {
     void *start = memory != NULL ? (unsigned char *)memory + *used : NULL;
-    *used += (n * sizeof(float) + PYNN_WORKSPACE_ALIGNMENT - 1) / PYNN_WORKSPACE_ALIGNMENT * PYNN_WORKSPACE_ALIGNMENT;
+    *used += (n * sizeof(float) + PYNN_MEMORY_ALIGNMENT - 1) / PYNN_MEMORY_ALIGNMENT * PYNN_MEMORY_ALIGNMENT;
     return start;
 }
 
-/* Lays the arrays out in memory, unless that is NULL, and gives the bytes they need. */
-static pynn_status lay_out(size_t *bytes, arrays *a, void *memory, const training *run, const pynn_net *net,
-                           size_t workers)
+/* The longest workspace of a run. */
+static pynn_status measure_workspace(size_t *bytes, const training *run, const pynn_net *net,
+                                     const pynn_executor *executor)
 {
-    size_t used = 0, predict, pass, train, moments;
-    TRY(pynn_optimizer_moments(&moments, run->optimizer));
-    TRY(pynn_predict_bytes(&predict, net, workers));
-    TRY(pynn_pass_bytes(&pass, net, run->rows));
-    TRY(pynn_train_bytes(&train, net, run->optimizer, run->batch, workers));
-    *a = (arrays){
-        .x = take(&used, memory, run->rows * run->inputs),
-        .t = take(&used, memory, run->rows * run->outputs),
-        .weights = take(&used, memory, run->rows),
-        .params = take(&used, memory, net->param_count),
-        .moments = take(&used, memory, moments * net->param_count),
-        .grads = take(&used, memory, net->param_count),
-        .y = take(&used, memory, run->rows * run->outputs),
-        .dx = take(&used, memory, run->rows * run->inputs),
-        .labels = take(&used, memory, run->rows),
-        .order = take(&used, memory, run->rows),
-        .moment_count = moments * net->param_count,
-        .workspace = take(&used, memory, 0),
-        .workspace_bytes = predict > pass ? (predict > train ? predict : train) : (pass > train ? pass : train),
-    };
-    if (used > SIZE_MAX / 2 - a->workspace_bytes) return PYNN_TOO_LARGE;
-    *bytes = used + a->workspace_bytes;
+    _Alignas(PYNN_MEMORY_ALIGNMENT) unsigned char memory[2048];
+    static const float any_params[1];
+    const float any_weights[1] = {1.0f};
+    const pynn_data data = {.rows = run->rows, .targets.weights = any_weights};
+    const pynn_options options = {.executor = executor};
+    const pynn_trainer trainer = {.optimizer = *run->optimizer, .executor = executor};
+    const pynn_plan *plan;
+    size_t needed[4];
+    TRY(pynn_plan_init(&plan, &(pynn_model){.net = net, .params = any_params}, (pynn_memory){memory, sizeof memory}));
+    TRY(pynn_predict_bytes(&needed[0], plan, run->rows, &options));
+    TRY(pynn_train_bytes(&needed[1], plan, &trainer, run->batch));
+    TRY(pynn_loss_and_grad_bytes(&needed[2], plan, &data, NULL));
+    TRY(pynn_forward_bytes(&needed[3], plan, run->rows, NULL));
+    *bytes = 0;
+    for (size_t i = 0; i < 4; i++) *bytes = *bytes > needed[i] ? *bytes : needed[i];
     return PYNN_OK;
+}
+
+/* Lays the arrays out in memory, unless that is NULL, and gives the bytes they need. */
+static pynn_status lay_out_arrays(size_t *bytes, arrays *a, void *memory, const training *run, const pynn_net *net,
+                                  const pynn_executor *executor)
+{
+    size_t used = 0, plan, moments, workspace;
+    void *plan_memory;
+    TRY(pynn_optimizer_moments(&moments, run->optimizer));
+    TRY(pynn_plan_bytes(&plan, net));
+    TRY(measure_workspace(&workspace, run, net, executor));
+    *a = (arrays){
+        .x = take_numbers(&used, memory, run->rows * run->inputs),
+        .t = take_numbers(&used, memory, run->rows * run->outputs),
+        .weights = take_numbers(&used, memory, run->rows),
+        .params = take_numbers(&used, memory, net->param_count),
+        .moments = take_numbers(&used, memory, moments * net->param_count),
+        .grads = take_numbers(&used, memory, net->param_count),
+        .y = take_numbers(&used, memory, run->rows * run->outputs),
+        .dx = take_numbers(&used, memory, run->rows * run->inputs),
+        .labels = take_numbers(&used, memory, run->rows),
+        .order = take_numbers(&used, memory, run->rows),
+        .moment_count = moments * net->param_count,
+    };
+    plan_memory = take_numbers(&used, memory, plan / sizeof(float) + 1);
+    a->workspace = (pynn_memory){take_numbers(&used, memory, 0), workspace};
+    if (workspace > SIZE_MAX / 2 - used) return PYNN_TOO_LARGE;
+    *bytes = used + workspace;
+    if (memory == NULL) return PYNN_OK;
+    return pynn_plan_init(&a->plan, &(pynn_model){.net = net, .params = a->params}, (pynn_memory){plan_memory, plan});
 }
 
 /* Targets are rows of numbers from 0 to 1; for a cross-entropy u, 1 - u, 0, 0 ... */
@@ -408,24 +438,40 @@ static pynn_status fill(const arrays *a, const training *run, const pynn_net *ne
     TRY(pynn_random_words(a->order, run->rows, 0, SEED, 0, LABELS));
     for (size_t r = 0; r < run->rows; r++) a->labels[r] = (int32_t)(a->order[r] % run->outputs);
     memset(a->moments, 0, a->moment_count * sizeof *a->moments);
-    return pynn_net_draw(a->params, net, SEED);
+    return pynn_params_init(a->params, net, SEED);
 }
 
-static pynn_status train(sha256 *h, const training *run, const arrays *a, const pynn_net *net,
-                         const pynn_targets *targets, const pynn_executor *executor, pynn_state *state)
+static pynn_status train_run(sha256 *h, const training *run, const arrays *a, const pynn_data *data,
+                             pynn_trainer *trainer)
 {
-    const size_t steps = (run->rows - 1) / run->batch + 1;
     double rates[MOST_STEPS];
-    for (size_t k = 0; k < steps; k++) rates[k] = run->rate;
+    const pynn_batches batches = {.order = a->order, .size = run->batch, .learning_rates = rates};
+    for (size_t k = 0; k < MOST_STEPS; k++) rates[k] = run->rate;
     for (uint32_t epoch = 0; epoch < run->epochs; epoch++) {
-        pynn_totals totals = {0.0, 0.0};
+        trainer->totals = (pynn_totals){0.0, 0.0};
         TRY(pynn_permutation(a->order, run->rows, SEED, epoch));
-        TRY(pynn_train_steps(a->params, a->moments, state, &totals, NULL, net, run->optimizer, a->x, run->inputs,
-                             targets, run->rows, a->order, run->rows, run->batch, rates, steps, run->loss, SEED,
-                             executor, a->workspace, a->workspace_bytes));
-        hash_double(h, totals.loss);
-        hash_double(h, totals.weight);
+        TRY(pynn_train_steps(trainer, a->plan, data, &batches, a->workspace));
+        hash_double(h, trainer->totals.loss);
+        hash_double(h, trainer->totals.weight);
     }
+    return PYNN_OK;
+}
+
+/* Gradients of another step, of the loss and of the outputs. */
+static pynn_status hash_gradients(sha256 *h, const training *run, const arrays *a, const pynn_data *data,
+                                  const pynn_net *net, uint64_t steps)
+{
+    const pynn_mask mask = {.seed = SEED, .step = (uint32_t)steps};
+    pynn_tape tape = {0};
+    double loss;
+    TRY(pynn_loss_and_grad(&loss, a->grads, a->plan, data, &(pynn_options){.loss = run->loss, .mask = &mask},
+                           a->workspace));
+    hash_double(h, loss);
+    hash_float_array(h, a->grads, net->param_count);
+    TRY(pynn_forward(a->y, &tape, a->plan, data, &(pynn_options){.mask = &mask}, a->workspace));
+    TRY(pynn_backward(a->grads, a->dx, a->y, &tape, NULL));
+    hash_float_array(h, a->grads, net->param_count);
+    hash_float_array(h, a->dx, run->rows * run->inputs);
     return PYNN_OK;
 }
 
@@ -435,77 +481,79 @@ static pynn_status train_and_predict(sha256 *h, const training *run, const pynn_
     pynn_layer layers[LAYERS];
     pynn_net net;
     arrays a;
-    pynn_targets targets;
-    pynn_state state = {0, 1.0, 1.0};
-    pynn_mask mask = {.seed = SEED};
+    pynn_data data;
+    pynn_trainer trainer = {.optimizer = *run->optimizer, .loss = run->loss, .seed = SEED, .executor = executor};
     size_t bytes;
-    double loss;
     TRY(make_net(&net, layers, run));
-    TRY(lay_out(&bytes, &a, memory, run, &net, executor != NULL ? executor->workers : 1));
+    TRY(lay_out_arrays(&bytes, &a, memory, run, &net, executor));
     TRY(fill(&a, run, &net));
-    targets = (pynn_targets){.rows = run->flags & BY_LABEL ? NULL : a.t, .stride = run->outputs,
-                             .labels = run->flags & BY_LABEL ? a.labels : NULL,
-                             .weights = run->flags & WEIGHTED ? a.weights : NULL};
+    data = (pynn_data){.x = a.x, .rows = run->rows,
+                       .targets = {.rows = run->flags & BY_LABEL ? NULL : a.t,
+                                   .labels = run->flags & BY_LABEL ? a.labels : NULL,
+                                   .weights = run->flags & WEIGHTED ? a.weights : NULL}};
+    trainer.params = a.params;
+    trainer.moments = a.moments;
 
-    TRY(train(h, run, &a, &net, &targets, executor, &state));
-    hash_floats(h, a.params, net.param_count);
-    hash_floats(h, a.moments, a.moment_count);
-    hash_integer(h, state.steps, 8);
-    hash_double(h, state.beta1_power);
-    hash_double(h, state.beta2_power);
+    TRY(train_run(h, run, &a, &data, &trainer));
+    hash_float_array(h, a.params, net.param_count);
+    hash_float_array(h, a.moments, a.moment_count);
+    hash_integer(h, trainer.state.steps, 8);
+    hash_double(h, trainer.state.beta1_power);
+    hash_double(h, trainer.state.beta2_power);
 
     for (int32_t end = PYNN_OUTPUTS; end <= PYNN_SCORES; end++) {
-        TRY(pynn_predict(a.y, &net, a.params, a.x, run->inputs, run->rows, end, executor, a.workspace,
-                         a.workspace_bytes));
-        hash_floats(h, a.y, run->rows * run->outputs);
+        TRY(pynn_predict(a.y, a.plan, &data, &(pynn_options){.end = end, .executor = executor}, a.workspace));
+        hash_float_array(h, a.y, run->rows * run->outputs);
     }
-
-    mask.step = (uint32_t)state.steps;
-    TRY(pynn_loss_and_grad(&loss, a.grads, &net, a.params, a.x, run->inputs, &targets, &mask, run->rows, run->loss,
-                           a.workspace, a.workspace_bytes));
-    hash_double(h, loss);
-    hash_floats(h, a.grads, net.param_count);
-    TRY(pynn_forward(a.y, &net, a.params, a.x, run->inputs, &mask, run->rows, PYNN_OUTPUTS, a.workspace,
-                     a.workspace_bytes));
-    TRY(pynn_backward(a.grads, a.dx, a.y, &net, a.params, a.x, run->inputs, &mask, run->rows, PYNN_OUTPUTS, a.workspace,
-                      a.workspace_bytes));
-    hash_floats(h, a.grads, net.param_count);
-    hash_floats(h, a.dx, run->rows * run->inputs);
-    return PYNN_OK;
+    return hash_gradients(h, run, &a, &data, &net, trainer.state.steps);
 }
 
-pynn_status pynn_selftest_bytes(size_t *bytes, size_t workers)
+static pynn_status measure_runs(size_t *bytes, const pynn_executor *executor)
 {
     size_t most = 0;
-    if (bytes == NULL) return PYNN_NULL_POINTER;
     for (size_t i = 0; i < RUNS; i++) {
         pynn_layer layers[LAYERS];
         pynn_net net;
         arrays a;
         size_t needed;
-        if (runs[i].other != NULL) continue;
-        TRY(make_net(&net, layers, &runs[i].training));
-        TRY(lay_out(&needed, &a, NULL, &runs[i].training, &net, workers));
+        if (selftest_runs[i].other != NULL) continue;
+        TRY(make_net(&net, layers, &selftest_runs[i].training));
+        TRY(lay_out_arrays(&needed, &a, NULL, &selftest_runs[i].training, &net, executor));
         if (most < needed) most = needed;
     }
     *bytes = most;
     return PYNN_OK;
 }
 
-pynn_status pynn_selftest(char digest[PYNN_DIGEST], size_t number, const pynn_executor *executor, void *workspace,
-                          size_t workspace_bytes)
+/* Only its workers count. */
+static void run_nothing(void *context, void (*task)(void *argument, size_t worker), void *argument)
 {
-    const size_t workers = executor != NULL ? executor->workers : 1;
+    (void)context, (void)task, (void)argument;
+}
+
+pynn_status pynn_selftest_bytes(size_t *bytes, size_t workers)
+{
+    const pynn_executor executor = {.workers = workers, .run = run_nothing};
+    if (bytes == NULL) return PYNN_NULL_POINTER;
+    return measure_runs(bytes, workers == 1 ? NULL : &executor);
+}
+
+pynn_status pynn_selftest(char digest[PYNN_DIGEST], size_t number, const pynn_executor *executor,
+                          pynn_memory workspace)
+{
     size_t bytes;
     sha256 h;
-    if (digest == NULL || workspace == NULL || (executor != NULL && executor->run == NULL)) return PYNN_NULL_POINTER;
+    if (digest == NULL) return PYNN_NULL_POINTER;
     digest[0] = '\0';
+    if (workspace.start == NULL || (executor != NULL && executor->run == NULL)) return PYNN_NULL_POINTER;
     if (number >= RUNS) return PYNN_BAD_INDEX;
-    TRY(pynn_selftest_bytes(&bytes, workers));
-    if (workspace_bytes < bytes || (uintptr_t)workspace % PYNN_WORKSPACE_ALIGNMENT != 0) return PYNN_BAD_WORKSPACE;
+    TRY(measure_runs(&bytes, executor));
+    if (workspace.bytes < bytes || (uintptr_t)workspace.start % PYNN_MEMORY_ALIGNMENT != 0) return PYNN_BAD_MEMORY;
     hash_begin(&h);
-    if (runs[number].other != NULL) TRY(runs[number].other(&h));
-    else TRY(train_and_predict(&h, &runs[number].training, executor, workspace));
+    if (selftest_runs[number].other != NULL) TRY(selftest_runs[number].other(&h));
+    else TRY(train_and_predict(&h, &selftest_runs[number].training, executor, workspace.start));
     hash_end(digest, &h);
-    return strcmp(digest, runs[number].golden) == 0 ? PYNN_OK : PYNN_BAD_ARITHMETIC;
+    return strcmp(digest, selftest_runs[number].golden) == 0 ? PYNN_OK : PYNN_BAD_ARITHMETIC;
 }
+
+#endif

@@ -9,7 +9,6 @@
 #include "pynn.h"
 
 enum { INPUTS = 2, HIDDEN = 8, OUTPUTS = 1, ROWS = 4, EPOCHS = 500 };
-enum { PARAMETERS = (INPUTS + 1) * HIDDEN + (HIDDEN + 1) * OUTPUTS };
 
 static const pynn_layer layers[] = {
     {.kind = PYNN_DENSE, .inputs = INPUTS, .outputs = HIDDEN},
@@ -19,55 +18,34 @@ static const pynn_layer layers[] = {
 };
 static const float x[ROWS][INPUTS] = {{0, 0}, {0, 1}, {1, 0}, {1, 1}};
 static const float t[ROWS][OUTPUTS] = {{0}, {1}, {1}, {0}};
+static const pynn_data data = {.x = x[0], .rows = ROWS, .targets.rows = t[0]};
 
-static float params[PARAMETERS];
-static float moments[2 * PARAMETERS];               /* Adam keeps two for each parameter */
-static _Alignas(64) unsigned char workspace[16384]; /* pynn_train_bytes tells; too few are refused */
+static _Alignas(PYNN_MEMORY_ALIGNMENT) unsigned char memory[16384]; /* pynn_learner_bytes tells; too few are refused */
 
 static int failed(pynn_status status)
 {
-    if (status != PYNN_OK) fprintf(stderr, "xor: %s\n", pynn_status_text((int32_t)status));
+    if (status != PYNN_OK) fprintf(stderr, "xor: %s: %s\n", pynn_status_argument(status), pynn_status_text(status));
     return status != PYNN_OK;
 }
 
-static int train(const pynn_net *net)
+int main(void)
 {
-    const pynn_optimizer adam = {.kind = PYNN_ADAM, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
-    const pynn_targets targets = {.rows = t[0], .stride = OUTPUTS};
-    const double learning_rate = 0.02;
-    pynn_state state = {0, 1.0, 1.0};
-    uint32_t order[ROWS];
-    for (uint32_t epoch = 0; epoch < EPOCHS; epoch++) {
-        pynn_totals totals = {0};
-        if (failed(pynn_permutation(order, ROWS, 0, epoch))) return 1;
-        if (failed(pynn_train_steps(params, moments, &state, &totals, NULL, net, &adam, x[0], INPUTS, &targets, ROWS,
-                                    order, ROWS, ROWS, &learning_rate, 1, PYNN_BINARY_CROSS_ENTROPY, 0, NULL, workspace,
-                                    sizeof workspace)))
-            return 1;
-        if ((epoch + 1) % 50 == 0) printf("epoch %4u  loss %.6f\n", (unsigned)epoch + 1, totals.loss / totals.weight);
-    }
-    return 0;
-}
-
-static int show(const pynn_net *net)
-{
+    const size_t layer_count = sizeof layers / sizeof layers[0];
+    pynn_learner net;
     float y[ROWS][OUTPUTS];
     int wrong = 0;
-    if (failed(pynn_predict(y[0], net, params, x[0], INPUTS, ROWS, PYNN_OUTPUTS, NULL, workspace, sizeof workspace)))
-        return 1;
+    if (failed(pynn_learner_init(&net, layers, layer_count, (pynn_memory){memory, sizeof memory}))) return 1;
+    net.trainer.optimizer.learning_rate = 0.02;
+    for (int epoch = 1; epoch <= EPOCHS; epoch++) {
+        if (failed(pynn_learner_train(&net, &data, 0))) return 1;
+        if (epoch % 50 == 0)
+            printf("epoch %4d  loss %.6f\n", epoch, net.trainer.totals.loss / net.trainer.totals.weight);
+    }
+    if (failed(pynn_learner_predict(y[0], &net, x[0], ROWS))) return 1;
     for (int r = 0; r < ROWS; r++) {
         printf("%.0f xor %.0f = %.4f\n", (double)x[r][0], (double)x[r][1], (double)y[r][0]);
         wrong += (y[r][0] > 0.5f) != (t[r][0] > 0.5f);
     }
     if (wrong > 0) fprintf(stderr, "xor: %d of %d rows are wrong\n", wrong, ROWS);
     return wrong > 0;
-}
-
-int main(void)
-{
-    pynn_net net;
-    if (failed(pynn_net_init(&net, layers, sizeof layers / sizeof layers[0]))) return 1;
-    if (failed(net.param_count == PARAMETERS ? PYNN_OK : PYNN_BAD_SIZE)) return 1;
-    if (failed(pynn_net_draw(params, &net, 0))) return 1;
-    return train(&net) || show(&net);
 }

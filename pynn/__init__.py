@@ -5,7 +5,8 @@ history = net.fit(x, labels, epochs=20, metrics=["accuracy"], validation_data=(x
 net.predict(xv)
 """
 
-from ._core import __version__, instruction_set
+from ._calls import instruction_set
+from ._library import __version__
 from .callbacks import EarlyStopping, LearningRate
 from .data import batches, split
 from .errors import (
@@ -33,10 +34,10 @@ from .layers import (
     Tanh,
 )
 from .losses import loss_and_grad
-from .network import Sequential
+from .network import Run, Sequential
 from .optimizers import SGD, Adam, AdamW, Optimizer
 from .predictor import Predictor
-from .training import History, Run
+from .training import History
 
 __all__ = [
     "GELU",

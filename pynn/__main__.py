@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import PynnError, __version__, _core, threads
+from . import _calls, _gate, threads
+from ._library import __version__
+from .errors import PynnError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,20 +21,20 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--threads", type=int, default=1, help="threads that share the work (1)")
     given = parser.parse_args(arguments)
     try:
-        workers = _core.integer("threads", given.threads, 1, threads.MOST)
-        print(f"pynn {__version__}, {_core.instruction_set()}, {workers} thread{'s' * (workers > 1)}")
+        workers = _gate.integer("threads", given.threads, 1, threads.MOST)
+        print(f"pynn {__version__}, {_calls.instruction_set()}, {workers} thread{'s' * (workers > 1)}")
         wrong = 0
-        for name, digest, right in _core.selftest(workers):
+        for name, digest, right in _calls.selftest(workers):
             print(f"{name:22} {digest} {'ok' if right else 'WRONG'}", flush=True)
             wrong += not right
     except PynnError as error:
-        rule = _core.broken_rule()
+        rule = _calls.broken_rule()
         print(f"pynn: {error}" + (f"; {rule}" if rule else ""))
         return 2
     if wrong:
         print(f"{wrong} wrong: this build or machine does not keep the arithmetic contract")
     else:
-        print(f"all right: version {_core.lib.PYNN_CONTRACT} of the arithmetic contract")
+        print(f"all right: version {_calls.contract()} of the arithmetic contract")
     return int(wrong > 0)
 
 

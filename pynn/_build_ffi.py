@@ -35,21 +35,20 @@ def declarations() -> str:
 
 
 # What only Python needs. A prediction on memory that stays the same from call to call: cffi converts one
-# pointer instead of ten arguments, which would cost as much as a small net.
+# pointer instead of five arguments, which would cost as much as a small net.
 BOUND = """
 typedef struct bound {
     float *y;
-    const pynn_net *net;
-    const float *params;
-    float *x;
-    void *workspace;
-    size_t workspace_bytes;
+    const pynn_plan *plan;
+    size_t inputs;
+    pynn_data data;
+    pynn_memory memory;
 } bound;
 """
 PROTOTYPES = """
 int32_t all_finite(const float *x, size_t n);
-int32_t bound_predict(const bound *b, size_t rows);
-int32_t bound_predict_finite(const bound *b, size_t rows);
+int32_t bound_predict(bound *b, size_t rows);
+int32_t bound_predict_finite(bound *b, size_t rows);
 """
 FUNCTIONS = """
 static int32_t all_finite(const float *x, size_t n)
@@ -64,16 +63,16 @@ static int32_t all_finite(const float *x, size_t n)
     return bad == 0;
 }
 
-static int32_t bound_predict(const bound *b, size_t rows)
+static int32_t bound_predict(bound *b, size_t rows)
 {
-    return (int32_t)pynn_predict(b->y, b->net, b->params, b->x, b->net->inputs, rows, PYNN_OUTPUTS, NULL,
-                                 b->workspace, b->workspace_bytes);
+    b->data.rows = rows;
+    return pynn_predict(b->y, b->plan, &b->data, NULL, b->memory);
 }
 
 /* -1 where x is not finite */
-static int32_t bound_predict_finite(const bound *b, size_t rows)
+static int32_t bound_predict_finite(bound *b, size_t rows)
 {
-    return all_finite(b->x, rows * b->net->inputs) ? bound_predict(b, rows) : -1;
+    return all_finite(b->data.x, rows * b->inputs) ? bound_predict(b, rows) : -1;
 }
 """
 

@@ -9,13 +9,16 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from . import _core
+from ._memory import Floats, pointer, vector
+from ._structs import Trainer
 from .errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Array = TypeVar("Array", bound=NDArray[Any])
     Method = TypeVar("Method", bound=Callable[..., Any])
 
 READING, WRITING, TRAINING = range(3)
@@ -84,27 +87,31 @@ def claiming(kind: int) -> Callable[[Method], Method]:
 
 
 class Store:
-    """The flat parameters and gradients of a net, or of a Dense alone; `params_c` is what C gets of them."""
+    """The flat parameters and gradients of a net, or of a Dense alone, and where their training stands.
 
-    __slots__ = ("_grads", "guard", "params", "params_c", "seed", "state")
+    Attributes:
+        params_c: points to the parameters.
+    """
+
+    __slots__ = ("_grads", "guard", "params", "params_c", "seed", "trainer")
 
     def __init__(self, count: int, seed: int) -> None:
-        self.params = _core.vector(count)
-        self.params_c = _core.pointer(self.params)
-        self._grads: _core.Floats | None = None
+        self.params = vector(count)
+        self.params_c = pointer(self.params)
+        self._grads: Floats | None = None
         self.seed = seed
-        self.state = _core.State()
+        self.trainer = Trainer()
         self.guard = Guard()
 
     @property
-    def grads(self) -> _core.Floats:
+    def grads(self) -> Floats:
         if self._grads is None:
-            grads = _core.vector(len(self.params))
+            grads = vector(len(self.params))
             grads[:] = 0
             self._grads = grads
         return self._grads
 
-    def apart(self, a: _core.Array) -> _core.Array:
+    def apart(self, a: Array) -> Array:
         """`a`, or a copy of it where C would write to the memory it lies in."""
         shared = np.may_share_memory
         if shared(a, self.params) or (self._grads is not None and shared(a, self._grads)):

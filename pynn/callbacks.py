@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from . import _core
+from . import _gate
 from .errors import PynnTypeError, PynnValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._core import Floats
-    from .training import Run
+    from ._memory import Floats
+    from .network import Run
 
 
 class EarlyStopping:
@@ -48,11 +48,11 @@ class EarlyStopping:
         restore_best: bool = True,
         mode: str = "auto",
     ) -> None:
-        self.patience = _core.integer("patience", patience, 1)
+        self.patience = _gate.integer("patience", patience, 1)
         self.monitor = monitor
-        self.min_delta = _core.real("min_delta", min_delta, 0)
-        self.restore_best = _core.boolean("restore_best", restore_best)
-        self.mode = _core.known("mode", mode, ("auto", "min", "max"))
+        self.min_delta = _gate.real("min_delta", min_delta, 0)
+        self.restore_best = _gate.boolean("restore_best", restore_best)
+        self.mode = _gate.known("mode", mode, ("auto", "min", "max"))
         self.best = math.nan
         self.best_epoch = 0
         self._rises = False
@@ -100,7 +100,7 @@ class LearningRate:
         if not callable(schedule):
             raise PynnTypeError(f"schedule must be callable, not {schedule!r}")
         self.schedule = schedule
-        self.per = _core.known("per", per, ("epoch", "step"))
+        self.per = _gate.known("per", per, ("epoch", "step"))
 
     def on_fit_begin(self, run: Run) -> None:
         self._set(run)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _core
+from . import _calls, _gate
 from .errors import PynnValueError
 
 if TYPE_CHECKING:
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from ._memory import Order
+
     Pair = tuple[NDArray[Any], NDArray[Any]]
 
 MOST_ROWS = 2**32 - 1
 
 
-def epoch_order(n: int, seed: int, epoch: int, shuffle: bool) -> _core.Order:
+def epoch_order(n: int, seed: int, epoch: int, shuffle: bool) -> Order:
     """The rows 0 to n - 1 in the order of an epoch."""
     order = np.arange(n, dtype=np.uint32)
     if shuffle:
-        _core.permute(order, seed, epoch)
+        _calls.permute(order, seed, epoch)
     return order
 
 
@@ -42,10 +44,10 @@ def batches(
     Raises:
         ValueError: a number out of range.
     """
-    n = _core.integer("n", n, 1, MOST_ROWS)
-    batch_size = _core.integer("batch_size", batch_size, 1)
-    epoch, shuffle = _core.integer("epoch", epoch, 0, 2**32 - 1), _core.boolean("shuffle", shuffle)
-    order = epoch_order(n, _core.seed(seed), epoch, shuffle).astype(np.intp)
+    n = _gate.integer("n", n, 1, MOST_ROWS)
+    batch_size = _gate.integer("batch_size", batch_size, 1)
+    epoch, shuffle = _gate.integer("epoch", epoch, 0, 2**32 - 1), _gate.boolean("shuffle", shuffle)
+    order = epoch_order(n, _gate.seed(seed), epoch, shuffle).astype(np.intp)
     return (order[first : first + batch_size] for first in range(0, n, batch_size))
 
 
@@ -67,26 +69,26 @@ def split(
     Raises:
         ValueError: a number out of range; lengths that differ.
     """
-    x, t = _core.unmasked("x", x), _core.unmasked("t", t)
+    x, t = _gate.unmasked("x", x), _gate.unmasked("t", t)
     if x.ndim == 0 or t.ndim == 0 or len(x) != len(t) or len(x) < 2:
         raise PynnValueError(
             f"x and t must have the same number of rows, at least 2, not {x.shape} and {t.shape}"
         )
     n = len(x)
-    fraction = _core.real("fraction", fraction, 0, 1, above=True)
+    fraction = _gate.real("fraction", fraction, 0, 1, above=True)
     count = min(max(round(fraction * n), 1), n - 1)
-    order = epoch_order(n, _core.seed(seed), 0, shuffle=True)
+    order = epoch_order(n, _gate.seed(seed), 0, shuffle=True)
     held = np.zeros(n, bool)
     if stratify is None or stratify is False:
         held[order[:count]] = True
     else:
-        held[_stratified(order, t if stratify is True else _core.unmasked("stratify", stratify), count)] = (
+        held[_stratified(order, t if stratify is True else _gate.unmasked("stratify", stratify), count)] = (
             True
         )
     return (x[~held], t[~held]), (x[held], t[held])
 
 
-def _stratified(order: _core.Order, labels: NDArray[Any], count: int) -> _core.Order:
+def _stratified(order: Order, labels: NDArray[Any], count: int) -> Order:
     """`count` rows, of each class its share; what rounding leaves over goes to the largest remainders."""
     n = len(order)
     if labels.shape != (n,):

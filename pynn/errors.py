@@ -7,7 +7,7 @@ class PynnError(Exception):
     """Base of all errors of pynn.
 
     Attributes:
-        code: the status of the C library, or None where Python refused before calling it.
+        code: that of the status of the C library, or None where Python refused before calling it.
     """
 
     def __init__(self, *args: object, code: int | None = None) -> None:

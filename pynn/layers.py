@@ -6,13 +6,16 @@ its own, and its `weight` is a view into the parameters of the net.
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from . import _core
+from . import _calls, _gate, _structs
+from ._library import INITS, LAYERS
 from ._store import READING, WRITING, Guard, Store, claiming
+from ._structs import Mask, Spec
 from .errors import PynnRuntimeError, PynnTypeError, PynnValueError
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from ._core import Floats
+    from ._memory import Floats
 
 
 class Layer:
@@ -52,7 +55,7 @@ class Layer:
             ValueError: a wrong shape; NaN or infinity.
             TypeError: not real numbers.
         """
-        return self._forward(self._input(x), _core.boolean("training", training))
+        return self._forward(self._input(x), _gate.boolean("training", training))
 
     def backward(self, da: ArrayLike) -> Floats:
         """The gradient of the input, from that of the output of the last `forward`, any number of
@@ -64,10 +67,10 @@ class Layer:
         """
         if self._kept is None:
             raise PynnRuntimeError(f"{self}: backward needs a forward before it")
-        return self._backward(_core.floats("da", da, self._output_shape()))
+        return self._backward(_gate.floats("da", da, self._output_shape()))
 
     def _input(self, x: ArrayLike) -> Floats:
-        return _core.floats("x", x, (None, None))
+        return _gate.floats("x", x, (None, None))
 
     def _output_shape(self) -> tuple[int, ...]:
         shape: tuple[int, ...] = self._kept[0].shape
@@ -85,9 +88,14 @@ class Layer:
         """What the constructor was given."""
         return {}
 
-    def _spec(self) -> dict[str, float]:
+    @cached_property
+    def _c(self) -> Any:
+        """The layer as C takes it alone."""
+        return _structs.new_layer(self._spec())
+
+    def _spec(self) -> Spec:
         """The fields of a pynn_layer."""
-        return {"kind": _core.LAYERS[self.kind]}
+        return {"kind": LAYERS[self.kind]}
 
     def _adopt(self, store: Store, position: int) -> None:
         """Becomes part of a net. `position`: what tells the layer from others of its kind in the store."""
@@ -137,12 +145,13 @@ class Dense(Layer):
 
     def __init__(self, inputs: int, outputs: int, *, init: str = "auto", seed: int | None = None) -> None:
         super().__init__()
-        self._inputs = _core.integer("inputs", inputs, 1)
-        self._outputs = _core.integer("outputs", outputs, 1)
-        self._init = _core.known("init", init, _core.INITS)
-        self._seed = None if seed is None else _core.seed(seed)
+        self._inputs = _gate.integer("inputs", inputs, 1)
+        self._outputs = _gate.integer("outputs", outputs, 1)
+        self._init = _gate.known("init", init, INITS)
+        self._seed = None if seed is None else _gate.seed(seed)
         self._offset = 0
         self._assigned = False
+        self._alone: _structs.Dense | None = None
 
     @property
     def inputs(self) -> int:
@@ -171,7 +180,7 @@ class Dense(Layer):
 
     @weight.setter
     def weight(self, value: ArrayLike) -> None:
-        self.weight[:] = _core.floats("weight", value, (self.inputs, self.outputs))
+        self.weight[:] = _gate.floats("weight", value, (self.inputs, self.outputs))
         self._assigned = True
 
     @property
@@ -181,7 +190,7 @@ class Dense(Layer):
 
     @bias.setter
     def bias(self, value: ArrayLike) -> None:
-        self.bias[:] = _core.floats("bias", value, (self.outputs,))
+        self.bias[:] = _gate.floats("bias", value, (self.outputs,))
         self._assigned = True
 
     @property
@@ -205,6 +214,12 @@ class Dense(Layer):
         assert self._store is not None
         return self._store
 
+    def _bound(self) -> _structs.Dense:
+        """What C gets of its values, while it is used alone."""
+        if self._alone is None:
+            self._alone = _structs.Dense(*self._parts(self._numbers().params, self._offset))
+        return self._alone
+
     @property
     def _guard(self) -> Guard:
         if self._store is None:
@@ -215,11 +230,11 @@ class Dense(Layer):
 
     def _draw(self, store: Store, offset: int = 0) -> None:
         """Draws the values from the layer's own seed."""
-        _core.dense_draw(*self._parts(store.params, offset), self.init, self.seed or 0)
+        _calls.dense_init(*self._parts(store.params, offset), self._c, self.seed or 0)
 
     def _own(self, more: Any) -> None:
         store = Store((self.inputs + 1) * self.outputs, 0)
-        store.params[:] = _core.floats("params", more, store.params.shape)
+        store.params[:] = _gate.floats("params", more, store.params.shape)
         self._store = store
         self._assigned = True
 
@@ -240,32 +255,34 @@ class Dense(Layer):
         return None if np.array_equal(flat, drawn.params) else flat
 
     def _input(self, x: ArrayLike) -> Floats:
-        return _core.rows("x", x, self.inputs)
+        return _gate.rows("x", x, self.inputs)
 
     def _output_shape(self) -> tuple[int, ...]:
         return len(self._kept), self.outputs
 
     @claiming(READING)
     def _forward(self, x: Floats, training: bool) -> Floats:
-        s = _core.dense_forward(x, self.weight, self.bias)
+        s = _calls.dense_forward(x, self._bound())
         self._kept = x
         return s
 
     @claiming(WRITING)
     def _backward(self, da: Floats) -> Floats:
-        dweight, dbias, store = self.dweight, self.dbias, self._numbers()
-        return _core.dense_backward(dweight, dbias, store.apart(da), store.apart(self._kept), self.weight)
+        store = self._numbers()
+        dweight, dbias = self._parts(store.grads, self._offset)
+        return _calls.dense_backward(dweight, dbias, store.apart(da), store.apart(self._kept), self._bound())
 
     def _arguments(self) -> dict[str, Any]:
         return {"inputs": self.inputs, "outputs": self.outputs, "init": self.init, "seed": self.seed}
 
-    def _spec(self) -> dict[str, float]:
-        init = _core.INITS[self.init]
+    def _spec(self) -> Spec:
+        init = INITS[self.init]
         return {**super()._spec(), "init": init, "inputs": self.inputs, "outputs": self.outputs}
 
     def _adopt(self, store: Store, position: int) -> None:
         super()._adopt(store, position)
         self._offset = position
+        self._alone = None
 
     def __repr__(self) -> str:
         more = "" if self.init == "auto" else f", init={self.init!r}"
@@ -276,22 +293,17 @@ class Dense(Layer):
 class _Elementwise(Layer):
     """a = f(s) of every element; any shape of one dimension or more."""
 
-    _value = 0.0
-
     def _input(self, x: ArrayLike) -> Floats:
-        return _core.floats("x", x)
+        return _gate.floats("x", x)
 
     def _forward(self, x: Floats, training: bool) -> Floats:
-        a = _core.activation_forward(x, self.kind, self._value)
+        a = _calls.activation_forward(x, self._c)
         self._kept = x, a.copy()
         return a
 
     def _backward(self, da: Floats) -> Floats:
         s, a = self._kept
-        return _core.activation_backward(da, s, a, self.kind, self._value)
-
-    def _spec(self) -> dict[str, float]:
-        return {**super()._spec(), "value": self._value}
+        return _calls.activation_backward(da, s, a, self._c)
 
 
 class Identity(_Elementwise):
@@ -323,15 +335,18 @@ class LeakyReLU(_Elementwise):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
-        self._value = _core.real("slope", slope, 0)
+        self._slope = _gate.real("slope", slope, 0)
 
     @property
     def slope(self) -> float:
         """Of the negative side."""
-        return self._value
+        return self._slope
 
     def _arguments(self) -> dict[str, Any]:
         return {"slope": self.slope}
+
+    def _spec(self) -> Spec:
+        return {**super()._spec(), "slope": self.slope}
 
 
 class Sigmoid(_Elementwise):
@@ -385,12 +400,12 @@ class Softmax(Layer):
     _backward_formula = "{a} · ({da} - Σ {da} {a})"
 
     def _forward(self, x: Floats, training: bool) -> Floats:
-        h = _core.softmax_forward(x)
+        h = _calls.softmax_forward(x)
         self._kept = (h.copy(),)
         return h
 
     def _backward(self, da: Floats) -> Floats:
-        return _core.softmax_backward(da, *self._kept)
+        return _calls.softmax_backward(da, *self._kept)
 
 
 class Dropout(Layer):
@@ -412,8 +427,8 @@ class Dropout(Layer):
 
     def __init__(self, p: float, *, seed: int = 0) -> None:
         super().__init__()
-        self._p = _core.real("p", p, 0, 1 - 2**-17)
-        self._seed = _core.seed(seed)
+        self._p = _gate.real("p", p, 0, 1 - 2**-17)
+        self._seed = _gate.seed(seed)
         self._position = 0
         self._forwards = 0
 
@@ -429,31 +444,31 @@ class Dropout(Layer):
 
     def _forward(self, x: Floats, training: bool) -> Floats:
         mask = self._next_mask() if training else None
-        y = x.copy() if mask is None else _core.dropout_forward(x, mask, self.p)
+        y = x.copy() if mask is None else _calls.dropout_forward(x, mask, self.p)
         self._kept = x, mask
         return y
 
     def _backward(self, da: Floats) -> Floats:
         mask = self._kept[1]
-        return da.copy() if mask is None else _core.dropout_backward(da, mask, self.p)
+        return da.copy() if mask is None else _calls.dropout_backward(da, mask, self.p)
 
     def _more(self) -> int:
         return self._forwards
 
     def _own(self, more: Any) -> None:
-        self._forwards = _core.integer("forwards", more, 0)
+        self._forwards = _gate.integer("forwards", more, 0)
 
-    def _next_mask(self) -> _core.Mask:
+    def _next_mask(self) -> Mask:
         if self._store is not None:
-            return self._store.seed, self._store.state.steps, self._position
+            return self._store.seed, self._store.trainer.steps, self._position
         self._forwards += 1
         return self.seed, self._forwards - 1, 0
 
     def _arguments(self) -> dict[str, Any]:
         return {"p": self.p, "seed": self.seed}
 
-    def _spec(self) -> dict[str, float]:
-        return {**super()._spec(), "value": self.p}
+    def _spec(self) -> Spec:
+        return {**super()._spec(), "p": self.p}
 
     def _adopt(self, store: Store, position: int) -> None:
         super()._adopt(store, position)

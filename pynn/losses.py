@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
-from ._core import Floats
+from . import _calls, _gate, _structs
+from ._library import LOSSES
+from ._memory import Floats, empty
 from ._store import Store
 from .errors import PynnTypeError, PynnValueError
 from .layers import Layer
@@ -32,7 +33,7 @@ def chosen_loss(loss: Loss | None, last: Layer) -> Loss:
         return next((name for name, kind in LAST_LAYERS.items() if kind == last.kind), "mean_squared_error")
     if callable(loss):
         return loss
-    name = _core.known("loss", loss, _core.LOSSES)
+    name = _gate.known("loss", loss, LOSSES)
     if LAST_LAYERS.get(name, last.kind) != last.kind:
         raise PynnValueError(f"the loss {name!r} needs a last layer {LAST_LAYERS[name]}, not {last}")
     return name
@@ -46,8 +47,8 @@ def end(loss: Loss) -> str:
 def outputs(scores: Floats, last: Layer) -> Floats:
     """What a last layer makes of scores."""
     if last.kind == "softmax":
-        return _core.softmax_forward(scores)
-    return _core.activation_forward(scores, "sigmoid", 0.0) if last.kind == "sigmoid" else scores
+        return _calls.softmax_forward(scores)
+    return _calls.activation_forward(scores, last._c) if last.kind == "sigmoid" else scores
 
 
 class Targets:
@@ -63,7 +64,7 @@ class Targets:
     def __init__(self, values: NDArray[Any], weights: Floats | None) -> None:
         self._values = values
         self.weights = weights
-        self._bound: _core.Targets | None = None
+        self._bound: _structs.Targets | None = None
 
     @property
     def values(self) -> NDArray[Any]:
@@ -73,9 +74,9 @@ class Targets:
         return view
 
     @property
-    def c(self) -> _core.Targets:
+    def c(self) -> _structs.Targets:
         if self._bound is None:
-            self._bound = _core.Targets(self._values, self.weights)
+            self._bound = _structs.Targets(self._values, self.weights)
         return self._bound
 
     def apart(self, store: Store) -> Targets:
@@ -105,16 +106,16 @@ def targets(
     weight_name: str = "sample_weight",
 ) -> Targets:
     """Checks targets for `rows` rows of a net; the names are what errors call them."""
-    weights = None if sample_weight is None else _core.weights(weight_name, sample_weight, rows)
-    given = _core.array(name, t)
+    weights = None if sample_weight is None else _gate.weights(weight_name, sample_weight, rows)
+    given = _gate.array(name, t)
     if given.ndim == 0 or len(given) != rows:
         raise PynnValueError(f"{name} must have {rows} rows, one for each of x, not the shape {given.shape}")
     if given.ndim == 1 and loss == "cross_entropy":
-        return Targets(_core.labels(name, given, rows, outputs), weights)
+        return Targets(_gate.labels(name, given, rows, outputs), weights)
     if given.ndim == 1 and outputs == 1:
         given = given.reshape(rows, 1)
     if callable(loss):
-        _core.refuse(name, given, ~np.isfinite(given), "finite")
+        _gate.refuse(name, given, ~np.isfinite(given), "finite")
         return Targets(given, weights)
     if given.ndim == 2 and given.shape[1] == 1 != outputs and loss == "cross_entropy":
         raise PynnValueError(
@@ -124,15 +125,15 @@ def targets(
         raise PynnValueError(
             f"{name} must have the shape ({rows}, {outputs}), not ({rows},); labels are for cross_entropy"
         )
-    values = _core.floats(name, given, (rows, outputs), strided=True)
+    values = _gate.floats(name, given, (rows, outputs), strided=True)
     if loss == "cross_entropy":
-        _core.refuse(name, values, values < 0, "at least 0, as probabilities")
+        _gate.refuse(name, values, values < 0, "at least 0, as probabilities")
         sums = values.sum(axis=1, dtype=np.float64)
-        _core.refuse(
+        _gate.refuse(
             f"the sum of a row of {name}", sums, np.abs(sums - 1) > ROW_SUM_TOLERANCE, "1 within 0.001"
         )
     if loss == "binary_cross_entropy":
-        _core.refuse(name, values, (values < 0) | (values > 1), "from 0 to 1, as probabilities")
+        _gate.refuse(name, values, (values < 0) | (values > 1), "from 0 to 1, as probabilities")
     return Targets(values, weights)
 
 
@@ -155,16 +156,16 @@ def loss_and_grad(
     Returns:
         The loss, and dy (B, O).
     """
-    y = _core.floats("y", y, (None, None))
-    name = _core.known("loss", loss, _core.LOSSES)
+    y = _gate.floats("y", y, (None, None))
+    name = _gate.known("loss", loss, LOSSES)
     checked = targets(name, t, sample_weight, len(y), y.shape[1], "t")
-    dy = _core.empty(*y.shape)
-    return _core.loss(y, checked.c, name, dy)[0], dy
+    dy = empty(*y.shape)
+    return _calls.loss(y, checked.c, name, dy)[0], dy
 
 
 def evaluated(loss: Loss, y: Floats, targets: Targets) -> float:
     """The loss of rows, from where their pass ends."""
-    return called(loss, y, targets)[0] if callable(loss) else _core.loss(y, targets.c, loss)[0]
+    return called(loss, y, targets)[0] if callable(loss) else _calls.loss(y, targets.c, loss)[0]
 
 
 def called(loss: LossFunction, scores: Floats, targets: Targets) -> tuple[float, Floats]:
@@ -172,8 +173,8 @@ def called(loss: LossFunction, scores: Floats, targets: Targets) -> tuple[float,
     answer = loss(scores.copy(), targets.values)
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise PynnTypeError("a callable loss must return two arrays: loss of each row (B,), dscores (B, O)")
-    each = _core.array("the loss of each row", answer[0]).astype(np.float64)
-    dscores = _core.array("dscores", answer[1])
+    each = _gate.array("the loss of each row", answer[0]).astype(np.float64)
+    dscores = _gate.array("dscores", answer[1])
     for name, found, needed in (
         ("the loss of each row", each, (len(scores),)),
         ("dscores", dscores, scores.shape),
@@ -226,7 +227,7 @@ def _differences(t: NDArray[Any], y: Floats) -> NDArray[np.float64]:
 def _checked(t: NDArray[Any], y: Floats) -> NDArray[Any]:
     """Targets of a callable loss may be anything: those that a metric of pynn takes are labels or rows."""
     if t.ndim == 1:
-        return _core.labels("t", t, *y.shape)
+        return _gate.labels("t", t, *y.shape)
     if t.shape != y.shape:
         raise PynnValueError(f"t must have the shape {y.shape} for a metric, not {t.shape}")
     return t
@@ -256,7 +257,7 @@ def chosen_metrics(
             name = getattr(metric, "__name__", type(metric).__name__) if key is None else key
             function = metric
         else:
-            name = _core.known("metric", metric, METRICS)
+            name = _gate.known("metric", metric, METRICS)
             function = METRICS[name]
             if name == "accuracy" and last.kind == "sigmoid":
                 function = binary_accuracy

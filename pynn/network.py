@@ -5,32 +5,37 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _core, losses
+from . import _calls, _gate, losses
 from . import threads as sharing
+from ._memory import empty, vector
 from ._store import READING, TRAINING, WRITING, Guard, Store, claiming
-from .errors import DivergedError, PynnRuntimeError, PynnTypeError, PynnValueError
+from ._structs import Net, Plan, Tape
+from .errors import PynnRuntimeError, PynnTypeError, PynnValueError
 from .layers import KINDS, Dense, Dropout, Layer, check_chain, neighbours
 from .optimizers import Optimizer
 from .predictor import Predictor
-from .training import Fit, History, Progress, Trainer, checked_callbacks
+from .training import Fit, History, Progress, Training, checked_callbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
-    from ._core import Floats
+    from ._memory import Floats
+    from ._structs import Executor
     from .losses import Loss, Metric, MetricFunction, Metrics, Targets
     from .trace import Trace
-
+    from .training import Data
 
 STATE_FORMAT = 1
 _ALONE = 1  # the default number of threads
+_FEW, _FEW_PRODUCTS = 4096, 10**7  # of rows that are predicted the short way
 
 
 class Sequential:
@@ -57,7 +62,7 @@ class Sequential:
     """
 
     def __init__(self, *layers: Layer, seed: int | None = 0) -> None:
-        self._build(layers, int.from_bytes(os.urandom(8), "little") if seed is None else _core.seed(seed))
+        self._build(layers, int.from_bytes(os.urandom(8), "little") if seed is None else _gate.seed(seed))
         present = [layer._given() for layer in self._dense]
         for i, j in neighbours(self.layers):
             warnings.warn(
@@ -68,7 +73,7 @@ class Sequential:
         self._draw()
         for layer, values in zip(self._dense, present, strict=True):
             if values is not None:
-                offset = self._plan.offset(self.layers.index(layer))
+                offset = self._net.offset(self.layers.index(layer))
                 self._store.params[offset:][: len(values)] = values
         self._adopt()
 
@@ -87,24 +92,26 @@ class Sequential:
         check_chain(layers)
         self._layers = layers
         self._dense = [layer for layer in layers if isinstance(layer, Dense)]
-        self._plan = _core.Plan([layer._spec() for layer in layers])
-        self._store = Store(self._plan.param_count, seed)
-        self._trainer = Trainer(self._plan, self._store)
-        self._tape: tuple[Floats, _core.Mask | None, _core.Workspace] | None = None
-        self._bounds: list[_core.Bound] = []  # as many as threads have predicted few rows at once
+        self._net = Net([layer._spec() for layer in layers])
+        self._store = Store(self._net.param_count, seed)
+        self._plan = Plan(self._net, self._store.params_c)
+        self._training = Training(self._plan, self._store)
+        self._tape: Tape | None = None
+        self._few_rows = min(_FEW // max(self.inputs, self.outputs), _FEW_PRODUCTS // self._net.param_count)
+        self._bounds: list[_calls.Bound] = []  # as many as threads have predicted few rows at once
 
     def _adopt(self) -> None:
         dropouts = 0
         for i, layer in enumerate(self.layers):
-            layer._adopt(self._store, self._plan.offset(i) if isinstance(layer, Dense) else dropouts)
+            layer._adopt(self._store, self._net.offset(i) if isinstance(layer, Dense) else dropouts)
             dropouts += isinstance(layer, Dropout)
 
     def _draw(self) -> None:
         """All values: from the seed of the net, or of a layer that has one."""
-        _core.net_draw(self._store.params, self._plan, self._store.seed)
+        _calls.params_init(self._store.params, self._net, self._store.seed)
         for i, layer in enumerate(self.layers):
             if isinstance(layer, Dense) and layer.seed is not None:
-                layer._draw(self._store, self._plan.offset(i))
+                layer._draw(self._store, self._net.offset(i))
 
     # ---- what it is ---------------------------------------------------------------------------------------
 
@@ -120,12 +127,12 @@ class Sequential:
     @property
     def inputs(self) -> int:
         """I, the width of a row that goes in."""
-        return self._plan.inputs
+        return self._net.inputs
 
     @property
     def outputs(self) -> int:
         """O, the width of a row that comes out."""
-        return self._plan.outputs
+        return self._net.outputs
 
     @property
     def seed(self) -> int:
@@ -135,12 +142,12 @@ class Sequential:
     @property
     def epochs_done(self) -> int:
         """Epochs of all fits since the net was made or reset."""
-        return self._trainer.epochs_done
+        return self._training.epochs_done
 
     @property
     def steps_done(self) -> int:
         """Optimizer steps since the net was made or reset."""
-        return self._store.state.steps
+        return self._store.trainer.steps
 
     @property
     def params(self) -> Floats:
@@ -152,7 +159,7 @@ class Sequential:
     @claiming(WRITING)
     def params(self, value: ArrayLike) -> None:
         self._tape = None
-        self.params[:] = _core.floats("params", value, (self._plan.param_count,))
+        self.params[:] = _gate.floats("params", value, (self._net.param_count,))
 
     @property
     def grads(self) -> Floats:
@@ -162,7 +169,7 @@ class Sequential:
 
     @grads.setter
     def grads(self, value: ArrayLike) -> None:
-        self.grads[:] = _core.floats("grads", value, (self._plan.param_count,))
+        self.grads[:] = _gate.floats("grads", value, (self._net.param_count,))
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -187,7 +194,7 @@ class Sequential:
             f"{a:>{sizes[0]}}  {b:<{sizes[1]}}  {c:<{sizes[2]}}  {d:>{sizes[3]}}" for a, b, c, d in lines
         ]
         done = f"{self.epochs_done} epochs, {self.steps_done} steps done"
-        return "\n".join([*table, f"{self._plan.param_count} parameters, seed {self.seed}, {done}"])
+        return "\n".join([*table, f"{self._net.param_count} parameters, seed {self.seed}, {done}"])
 
     # ---- training -----------------------------------------------------------------------------------------
 
@@ -260,32 +267,34 @@ class Sequential:
             validation = self._data(
                 validation_data[0], validation_data[1], weight, chosen_loss, " of validation_data"
             )
-        epochs = _core.integer("epochs", epochs, 1)
-        batch = min(_core.integer("batch_size", 200 if batch_size is None else batch_size, 1), len(data[0]))
-        seed = self.seed if seed is None else _core.seed(seed)
-        shuffle = _core.boolean("shuffle", shuffle)
+        epochs = _gate.integer("epochs", epochs, 1)
+        batch = min(_gate.integer("batch_size", 200 if batch_size is None else batch_size, 1), len(data[0]))
+        seed = self.seed if seed is None else _gate.seed(seed)
+        shuffle = _gate.boolean("shuffle", shuffle)
         chosen_metrics = losses.chosen_metrics(metrics, self.layers[-1], self.outputs)
         listeners, progress = checked_callbacks(callbacks), Progress(verbose, epochs)
         sharing.checked(threads)
         self._tape = None
-        recipe, bound = self._trainer.prepare(optimizer, clip_norm)
+        recipe, bound = self._training.prepare(optimizer, clip_norm)
+        keys, measured = ["loss", *chosen_metrics], None
+        if chosen_metrics or validation is not None:
+            measured = partial(self._measured, data, validation, chosen_loss, chosen_metrics)
+        history = History(keys if validation is None else keys + [f"val_{key}" for key in keys])
         fit = Fit(
-            net=self,
-            trainer=self._trainer,
+            training=self._training,
+            course=Run(self, epochs, -(-len(data[0]) // batch), history, recipe.learning_rate),
             data=data,
-            validation=validation,
             loss=chosen_loss,
-            metrics=chosen_metrics,
             optimizer=bound,
-            learning_rate=recipe.learning_rate,
             epochs=epochs,
             batch=batch,
             seed=seed,
             shuffle=shuffle,
             callbacks=listeners,
             progress=progress,
+            measured=measured,
         )
-        return sharing.sharing(threads, self._plan, min(batch, _tenth(len(data[0]) * epochs)), fit.run)
+        return sharing.sharing(threads, self._net, min(batch, _tenth(len(data[0]) * epochs)), fit.run)
 
     @claiming(TRAINING)
     def train_step(
@@ -308,9 +317,9 @@ class Sequential:
         """
         name = losses.chosen_loss(loss, self.layers[-1])
         rows, targets = self._data(x, t, sample_weight, name)
-        recipe, bound = self._trainer.prepare(optimizer, clip_norm)
+        recipe, bound = self._training.prepare(optimizer, clip_norm)
         self._tape = None
-        return self._trainer.step(rows, targets, name, bound, recipe.learning_rate)
+        return self._training.step(rows, targets, name, bound, recipe.learning_rate)
 
     @claiming(WRITING)
     def loss_and_grad(
@@ -336,8 +345,8 @@ class Sequential:
         """
         name = losses.chosen_loss(loss, self.layers[-1])
         rows, targets = self._data(x, t, sample_weight, name)
-        training = _core.boolean("training", training)
-        return self._trainer.gradient(rows, targets, name, training), self.grads
+        training = _gate.boolean("training", training)
+        return self._training.gradient(rows, targets, name, training), self.grads
 
     @claiming(TRAINING)
     def update(self, optimizer: Optimizer | str, *, clip_norm: float | None = None) -> None:
@@ -346,15 +355,9 @@ class Sequential:
         Raises:
             DivergedError: the parameters are then those before, the moments afresh.
         """
-        trainer = self._trainer
-        recipe, bound = trainer.prepare(optimizer, clip_norm)
+        recipe, bound = self._training.prepare(optimizer, clip_norm)
         self._tape = None
-        trainer.save()
-        try:
-            trainer.apply(bound, recipe.learning_rate)
-        except DivergedError:
-            trainer.undo()
-            raise
+        self._training.update(bound, recipe.learning_rate)
 
     @claiming(TRAINING)
     def reset(self, seed: int | None = None) -> None:
@@ -364,8 +367,8 @@ class Sequential:
             seed: becomes that of the net; None keeps it.
         """
         if seed is not None:
-            self._store.seed = _core.seed(seed)
-        self._trainer.reset()
+            self._store.seed = _gate.seed(seed)
+        self._training.reset()
         self._tape = None
         self._store.grads[:] = 0
         self._draw()
@@ -381,11 +384,9 @@ class Sequential:
             training: True drops out, with the mask of the next optimizer step.
         """
         rows = self._store.apart(self._rows(x))
-        mask = self._trainer.mask(_core.boolean("training", training))
-        workspace = _core.Workspace(self._plan.pass_bytes(len(rows)))
+        mask = self._training.mask(_gate.boolean("training", training))
         self._tape = None
-        y = _core.forward(self._plan, self._store.params, rows, mask, "outputs", workspace)
-        self._tape = rows, mask, workspace
+        y, self._tape = _calls.forward(self._plan, rows, mask, "outputs")
         return y
 
     @claiming(WRITING)
@@ -397,16 +398,15 @@ class Sequential:
         Raises:
             RuntimeError: no `forward` before it.
         """
-        dy = self._store.apart(_core.floats("dy", dy, (None, self.outputs)))
+        dy = self._store.apart(_gate.floats("dy", dy, (None, self.outputs)))
         if self._tape is None:
             raise PynnRuntimeError("backward needs a forward before it, one for each")
-        x, mask, workspace = self._tape
-        if len(dy) != len(x):
-            raise PynnValueError(f"dy must have the shape ({len(x)}, {self.outputs}), not {dy.shape}")
+        tape, rows = self._tape, len(self._tape.x)
+        if len(dy) != rows:
+            raise PynnValueError(f"dy must have the shape ({rows}, {self.outputs}), not {dy.shape}")
         self._tape = None
-        dx = _core.empty(*x.shape)
-        store = self._store
-        _core.backward(store.grads, dx, dy, self._plan, store.params, x, mask, "outputs", workspace)
+        dx = empty(*tape.x.shape)
+        _calls.backward(self._store.grads, dx, dy, tape)
         return dx
 
     # ---- use ----------------------------------------------------------------------------------------------
@@ -418,17 +418,17 @@ class Sequential:
             threads: the most, as in `fit`. They live as long as the call, and fewer are taken where one would
                 not have ten times the work that is worth one in a fit.
         """
-        if threads is _ALONE and type(x) is np.ndarray and x.size <= self._plan.few * self.inputs:
+        if threads is _ALONE and type(x) is np.ndarray and x.size <= self._few_rows * self._net.inputs:
             y = self._few(x)
             if y is not None:
                 return y
-        return self._shared(self._rows(x), _core.OUTPUTS, threads)
+        return self._shared(self._rows(x), "outputs", threads)
 
     def scores(self, x: ArrayLike, *, threads: int | str = 1) -> Floats:
         """The input (n, O) of the last Softmax or Sigmoid; the outputs if the net ends otherwise. `threads`
         as in `predict`.
         """
-        return self._shared(self._rows(x), _core.SCORES, threads)
+        return self._shared(self._rows(x), "scores", threads)
 
     def evaluate(
         self,
@@ -448,7 +448,7 @@ class Sequential:
         data = self._data(x, t, sample_weight, name)
         return sharing.sharing(
             threads,
-            self._plan,
+            self._net,
             _rows_of_a_step(len(data[0])),
             lambda executor: self._measure(*data, name, chosen_metrics, executor),
         )
@@ -456,7 +456,7 @@ class Sequential:
     @claiming(READING)
     def predictor(self, batch: int = 1) -> Predictor:
         """A snapshot for predictions of `batch` rows, at least 1, at a time with little overhead."""
-        return Predictor(self._plan, self._store.params, _core.integer("batch", batch, 1))
+        return Predictor(self._net, self._store.params, _gate.integer("batch", batch, 1))
 
     def trace(
         self, x: ArrayLike, t: ArrayLike, loss: str | None = None, *, sample_weight: ArrayLike | None = None
@@ -471,7 +471,7 @@ class Sequential:
         name = losses.chosen_loss(loss, self.layers[-1])
         if not isinstance(name, str):
             raise PynnTypeError(f"trace needs the name of a loss, not {loss!r}")
-        return Trace(self, *self._data(x, t, sample_weight, name), name)
+        return Trace(self.layers, *self._data(x, t, sample_weight, name), name)
 
     def folded(self) -> Sequential:
         """The same function in a net without neighbouring dense layers: W3 = W1 W2, b3 = b1 W2 + b2; other
@@ -489,16 +489,16 @@ class Sequential:
 
     @claiming(READING)
     def __getstate__(self) -> dict[str, Any]:
-        trainer = self._trainer
+        training = self._training
         return {
             "format": STATE_FORMAT,
             "layers": [(type(layer), layer._arguments()) for layer in self.layers],
             "seed": self.seed,
             "params": self._store.params.copy(),
-            "state": self._store.state.get(),
-            "moments": trainer.moments.copy(),
-            "moments_of": trainer.moments_of,
-            "epochs_done": trainer.epochs_done,
+            "state": self._store.trainer.get(),
+            "moments": training.moments.copy(),
+            "moments_of": training.moments_of,
+            "epochs_done": training.epochs_done,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -511,24 +511,24 @@ class Sequential:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._build(
-            tuple(kind(**arguments) for kind, arguments in state["layers"]), _core.seed(state["seed"])
+            tuple(kind(**arguments) for kind, arguments in state["layers"]), _gate.seed(state["seed"])
         )
         self._adopt()
-        self._store.params[:] = _core.floats("params", state["params"], (self._plan.param_count,))
+        self._store.params[:] = _gate.floats("params", state["params"], (self._net.param_count,))
         (kind, count), (steps, *powers) = state["moments_of"], state["state"]
-        moments = _core.vector(_core.integer("moments", count, 0, 2) * self._plan.param_count)
+        moments = vector(_gate.integer("moments", count, 0, 2) * self._net.param_count)
         if np.shape(state["moments"]) != moments.shape:
             raise PynnValueError(f"{count} moments have the shape {np.shape(state['moments'])}")
         moments[:] = state["moments"]
-        self._trainer.set_moments(moments, (str(kind), int(count)))
-        beta1, beta2 = (_core.real("a power", power, 0) for power in powers)
-        self._store.state.set(_core.integer("steps", steps, 0, 2**64 - 1), beta1, beta2)
-        self._trainer.epochs_done = _core.integer("epochs_done", state["epochs_done"], 0)
+        self._training.set_moments(moments, (str(kind), int(count)))
+        beta1, beta2 = (_gate.real("a power", power, 0) for power in powers)
+        self._store.trainer.set(_gate.integer("steps", steps, 0, 2**64 - 1), beta1, beta2)
+        self._training.epochs_done = _gate.integer("epochs_done", state["epochs_done"], 0)
 
     # ---- what the methods above share ---------------------------------------------------------------------
 
     def _rows(self, x: ArrayLike, name: str = "x") -> Floats:
-        return _core.rows(name, x, self._plan.inputs)
+        return _gate.rows(name, x, self._net.inputs)
 
     def _data(
         self, x: ArrayLike, t: ArrayLike, weight: ArrayLike | None, loss: Loss, of: str = ""
@@ -536,7 +536,7 @@ class Sequential:
         """What has passed the gate; `of` says in errors whose it is."""
         rows = self._rows(x, f"x{of}")
         names = f"t{of}", f"sample_weight{of}"
-        targets = losses.targets(loss, t, weight, len(rows), self._plan.outputs, *names)
+        targets = losses.targets(loss, t, weight, len(rows), self._net.outputs, *names)
         return self._store.apart(rows), targets.apart(self._store)
 
     def _few(self, x: np.ndarray) -> Floats | None:
@@ -549,7 +549,7 @@ class Sequential:
             try:
                 bound = self._bounds.pop()
             except IndexError:
-                bound = _core.Bound(self._plan, self._store.params_c, max(1, self._plan.few))
+                bound = _calls.Bound(self._plan, max(1, self._few_rows))
             y = bound.answer(x)
             self._bounds.append(bound)
         finally:
@@ -557,27 +557,73 @@ class Sequential:
         return y
 
     @claiming(READING)
-    def _infer(self, x: Floats, end: int, executor: _core.Executor | None = None) -> Floats:
-        y = _core.empty(len(x), self._plan.outputs)
-        _core.predict(y, self._plan, self._store.params_c, x, end, executor)
+    def _infer(self, x: Floats, end: str, executor: Executor | None = None) -> Floats:
+        y = empty(len(x), self._net.outputs)
+        _calls.predict(y, self._plan, x, end, executor)
         return y
 
-    def _shared(self, x: Floats, end: int, threads: int | str) -> Floats:
+    def _shared(self, x: Floats, end: str, threads: int | str) -> Floats:
         if type(threads) is int and threads == 1:
             return self._infer(x, end)
         return sharing.sharing(
-            threads, self._plan, _rows_of_a_step(len(x)), lambda executor: self._infer(x, end, executor)
+            threads, self._net, _rows_of_a_step(len(x)), lambda executor: self._infer(x, end, executor)
         )
 
     def _measure(
-        self, x: Floats, targets: Targets, loss: Loss, metrics: Metrics, executor: _core.Executor | None
+        self, x: Floats, targets: Targets, loss: Loss, metrics: Metrics, executor: Executor | None
     ) -> dict[str, float]:
-        ends_in_scores = losses.end(loss) == "scores"
-        y = self._infer(x, _core.SCORES if ends_in_scores else _core.OUTPUTS, executor)
+        """The loss and the metrics of any rows."""
+        end = losses.end(loss)
+        y = self._infer(x, end, executor)
         found = {"loss": losses.evaluated(loss, y, targets)}
-        if metrics and ends_in_scores:
+        if metrics and end == "scores":
             y = losses.outputs(y, self.layers[-1])
         return found | losses.measured(metrics, targets, y)
+
+    def _measured(
+        self, data: Data, validation: Data | None, loss: Loss, metrics: Metrics, executor: Executor | None
+    ) -> dict[str, float]:
+        """At the end of an epoch: the metrics of all training rows, and all of the validation rows."""
+        found: dict[str, float] = {}
+        if metrics:
+            found.update(losses.measured(metrics, data[1], self._infer(data[0], "outputs", executor)))
+        if validation is not None:
+            values = self._measure(*validation, loss, metrics, executor)
+            found.update((f"val_{key}", value) for key, value in values.items())
+        return found
+
+
+class Run:
+    """A fit that is going on, as callbacks see it.
+
+    Attributes:
+        net: the net that learns.
+        epoch: epochs that it has done, in this fit and before.
+        epochs: epochs of this fit.
+        steps_per_epoch: optimizer steps of an epoch.
+        history: the `History` up to now.
+        learning_rate: of the next epoch, one number or one for each step; may be set.
+        stop_reason: None; a text set here, or True from a callback, stops.
+    """
+
+    def __init__(
+        self,
+        net: Sequential,
+        epochs: int,
+        steps_per_epoch: int,
+        history: History,
+        learning_rate: float,
+    ) -> None:
+        self.net = net
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.history = history
+        self.learning_rate: float | Sequence[float] = learning_rate
+        self.stop_reason: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self.net.epochs_done
 
 
 def _tenth(rows: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from . import _core
+from . import _gate, _structs
 from .errors import PynnTypeError, PynnValueError
 
 
@@ -24,14 +24,14 @@ class Optimizer:
         self._check("learning_rate")
         self._check("weight_decay")
 
-    def _check(self, name: str, least: float = 0.0, below: float = _core.BEYOND_FLOAT) -> None:
+    def _check(self, name: str, least: float = 0.0, below: float = _gate.BEYOND_FLOAT) -> None:
         # The dataclass is frozen, and the number may have come as an int or of a type of numpy.
-        object.__setattr__(self, name, _core.real(name, getattr(self, name), least, below))
+        object.__setattr__(self, name, _gate.real(name, getattr(self, name), least, below))
 
-    def _bind(self, clip_norm: float) -> _core.Optimizer:
+    def _bind(self, clip_norm: float) -> _structs.Optimizer:
         """What the C library takes: all fields but the learning rate, which may change with every step."""
         fields = {name: value for name, value in vars(self).items() if name != "learning_rate"}
-        return _core.Optimizer(self.kind, clip_norm=clip_norm, **fields)
+        return _structs.Optimizer(self.kind, clip_norm=clip_norm, **fields)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("momentum", 0, 1)
-        object.__setattr__(self, "nesterov", _core.boolean("nesterov", self.nesterov))
+        object.__setattr__(self, "nesterov", _gate.boolean("nesterov", self.nesterov))
         if self.nesterov and self.momentum == 0:
             raise PynnValueError("nesterov=True needs momentum > 0, not 0")
 
@@ -108,4 +108,4 @@ def chosen(optimizer: Optimizer | str) -> Optimizer:
         return optimizer
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
         raise PynnTypeError(f"optimizer must be made first: {optimizer.__name__}()")
-    return OPTIMIZERS[_core.known("optimizer", optimizer, OPTIMIZERS)]()
+    return OPTIMIZERS[_gate.known("optimizer", optimizer, OPTIMIZERS)]()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _core
+from . import _calls, _gate
+from ._library import LAYERS, check
+from ._memory import pointer, vector
+from ._structs import Net, Plan
 from .errors import PynnRuntimeError
 
 if TYPE_CHECKING:
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from ._core import Floats, Plan
+    from ._memory import Floats
 
 _OWN: Any = object()
 
@@ -32,14 +35,15 @@ class Predictor:
 
     __slots__ = ("_bound", "_made_of", "_of_row", "_run", "_shapes", "_y")
 
-    def __init__(self, plan: Plan, params: Floats, batch: int) -> None:
-        own = _core.vector(plan.param_count)
+    def __init__(self, net: Net, params: Floats, batch: int) -> None:
+        own = vector(net.param_count)
         own[:] = params
-        self._made_of = plan.specs, own, batch
-        alone = batch == 1
-        self._bound, more = (_core.Bound(plan, _core.pointer(own), batch, row=alone) for _ in range(2))
+        self._made_of = net.specs, own, batch
+        plan, alone = Plan(net, pointer(own)), batch == 1
+        self._bound = _calls.Bound(plan, batch)
+        more = _calls.Bound(plan, batch, self._bound.memory, row=alone)
         self._run, self._y, self._of_row = self._bound.run(), self._bound.y, more.answer
-        self._shapes = [(batch, plan.inputs), (plan.inputs,)][: 1 + alone]
+        self._shapes = [(batch, net.inputs), (net.inputs,)][: 1 + alone]
 
     @property
     def x(self) -> Floats:
@@ -53,12 +57,12 @@ class Predictor:
         if row is _OWN:
             status = self._run()
             if status:
-                _core.check(status)
+                check(status)
             return self._y
         y = self._of_row(row)
         if y is None:
-            a = _core.array("row", row)
-            y = self._of_row(_core.floats("row", a, self._shapes[-1 if a.ndim == 1 else 0]))
+            a = _gate.array("row", row)
+            y = self._of_row(_gate.floats("row", a, self._shapes[-1 if a.ndim == 1 else 0]))
             if y is None:
                 raise PynnRuntimeError("row changes while it is read; another thread must be writing to it")
         return y
@@ -69,6 +73,18 @@ class Predictor:
 
 def _restored(specs: Sequence[Mapping[str, float]], params: Floats, batch: int) -> Predictor:
     """What pickle and copy make."""
-    plan = _core.Plan(specs)
-    flat = _core.floats("params", params, (plan.param_count,))
-    return Predictor(plan, flat, _core.integer("batch", batch, 1))
+    net = Net([_named(spec) for spec in specs])
+    flat = _gate.floats("params", params, (net.param_count,))
+    return Predictor(net, flat, _gate.integer("batch", batch, 1))
+
+
+_VALUES = {LAYERS["leaky_relu"]: "slope", LAYERS["dropout"]: "p"}
+
+
+def _named(spec: Mapping[str, float]) -> dict[str, float]:
+    """A layer of a pickle; pynn 0.1 called the slope or the p of a layer, and the 0 of others, its value."""
+    fields = dict(spec)
+    value, name = fields.pop("value", None), _VALUES.get(int(fields["kind"]))
+    if value is not None and name is not None:
+        fields[name] = value
+    return fields

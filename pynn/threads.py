@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from . import _core
+from . import _gate, _structs
 from .errors import PynnRuntimeError, PynnTypeError
 
 if TYPE_CHECKING:
@@ -22,27 +22,27 @@ def checked(threads: int | str) -> int | str:
     """`threads`, which must be a number or "auto"."""
     if isinstance(threads, str) and threads != "auto":
         raise PynnTypeError(f'threads must be an integer or "auto", not {threads!r}')
-    return threads if isinstance(threads, str) else _core.integer("threads", threads, 1, MOST)
+    return threads if isinstance(threads, str) else _gate.integer("threads", threads, 1, MOST)
 
 
-def workers(threads: int | str, plan: _core.Plan, rows: int) -> int:
+def workers(threads: int | str, net: _structs.Net, rows: int) -> int:
     """The threads that are worth their while for training on batches of so many rows, at most `threads`, or
     at most the processors at hand for "auto".
     """
     most = checked(threads)
-    if most == 1 or plan.advise(rows, MOST) == 1:
+    if most == 1 or net.advise(rows, MOST) == 1:
         return 1
-    return plan.advise(rows, min(available(), MOST) if isinstance(most, str) else most)
+    return net.advise(rows, min(available(), MOST) if isinstance(most, str) else most)
 
 
 def sharing(
-    threads: int | str, plan: _core.Plan, rows: int, work: Callable[[_core.Executor | None], Result]
+    threads: int | str, net: _structs.Net, rows: int, work: Callable[[_structs.Executor | None], Result]
 ) -> Result:
     """What `work` returns, given threads that live as long as it, or None where they are not worth it."""
-    count = workers(threads, plan, rows)
+    count = workers(threads, net, rows)
     if count == 1:
         return work(None)
-    executor = _core.Executor()
+    executor = _structs.Executor()
     try:
         try:
             executor.start(count)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from . import _core, losses
+from . import _calls, _gate, losses
+from ._memory import empty
 from .layers import Dense, ReLU
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ._core import Floats
+    from ._memory import Floats
     from .layers import Layer
     from .losses import Targets
-    from .network import Sequential
 
 EXPLODED = 1e4  # root mean square of a layer's output, or of a gradient, that is reported
 
@@ -44,16 +44,17 @@ class Trace(Sequence[Record]):
             above 1e4.
     """
 
-    def __init__(self, net: Sequential, x: Floats, targets: Targets, loss: str) -> None:
+    def __init__(self, layers: Sequence[Layer], x: Floats, targets: Targets, loss: str) -> None:
+        """Of the layers of a net."""
         self._forward: list[Record] = []
         self._backward: list[Record] = []
         self.warnings: list[str] = []
-        layers = [copy.copy(layer) for layer in net.layers]
+        copies = [copy.copy(layer) for layer in layers]
         if losses.end(loss) == "scores":
-            del layers[-1]  # the loss contains it
-        names = self._trace_forward(layers, x)
+            del copies[-1]  # the loss contains it
+        names = self._trace_forward(copies, x)
         dy = self._trace_loss(names[-1], targets, loss)
-        self._trace_backward(layers, names, dy)
+        self._trace_backward(copies, names, dy)
 
     def _trace_forward(self, layers: list[Layer], x: Floats) -> list[str]:
         """The names of the input and of what each layer computes."""
@@ -85,8 +86,8 @@ class Trace(Sequence[Record]):
     def _trace_loss(self, y: str, targets: Targets, loss: str) -> Floats:
         """Loss and gradient of what the last layer has computed."""
         values = self._forward[-1].array
-        dy = _core.empty(*values.shape)
-        total, each = _core.loss(values, targets.c, loss, dy)
+        dy = empty(*values.shape)
+        total, each = _calls.loss(values, targets.c, loss, dy)
         self._note(self._forward, "t", "", targets.values)
         if targets.weights is not None:
             self._note(self._forward, "w", "", targets.weights)
@@ -134,7 +135,7 @@ class Trace(Sequence[Record]):
         records = self._forward + self._backward
         if isinstance(key, str):
             names = [record.name for record in records]
-            return records[names.index(_core.known("quantity", key, names))]
+            return records[names.index(_gate.known("quantity", key, names))]
         return records[key]
 
     def __contains__(self, key: object) -> bool:

@@ -6,26 +6,28 @@ import math
 import numbers
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from . import _core, losses, network
+from . import _calls, _gate, _structs, losses
+from ._memory import Floats, Order, Rates, Scratch, empty, order_pointer, pointer, rates_pointer, vector
 from ._store import Store
+from ._structs import Executor, Mask, Plan
 from .errors import DivergedError, PynnTypeError, PynnValueError
-from .losses import Loss, Metrics, Targets
+from .losses import Loss, Targets
 from .optimizers import Optimizer, chosen
 
-Data = tuple[_core.Floats, Targets]
+Data = tuple[Floats, Targets]
 
 SLICE_SECONDS = 0.05  # one call into C; between two calls Ctrl-C is heard and progress shown
 
 
-class Trainer:
+class Training:
     """What the training of a net keeps from call to call: the moments, and memory.
 
     Attributes:
@@ -33,170 +35,164 @@ class Trainer:
         epochs_done: of all fits.
     """
 
-    def __init__(self, plan: _core.Plan, store: Store) -> None:
+    def __init__(self, plan: Plan, store: Store) -> None:
         self.plan = plan
         self.store = store
+        self.scratch = Scratch()
         self.epochs_done = 0
-        self._bound: tuple[Optimizer | str, float | None, Optimizer, _core.Optimizer] | None = None
-        self._scratch: _core.Workspace | None = None
-        self._saved: tuple[_core.Floats, int] | None = None
-        self._one_step: tuple[_core.Order, Any, _core.Rates, Any] | None = None
-        self.totals = _core.Totals()
-        self.set_moments(_core.empty(0), ("", 0))
+        self._bound: tuple[Optimizer | str, float | None, Optimizer, _structs.Optimizer] | None = None
+        self._saved: tuple[Floats, int] | None = None
+        self._last_step: tuple[int, str, _structs.Optimizer, _calls.TrainStep] | None = None
+        self.set_moments(empty(0), ("", 0))
 
-    def set_moments(self, moments: _core.Floats, kind: tuple[str, int]) -> None:
+    def set_moments(self, moments: Floats, kind: tuple[str, int]) -> None:
         self.moments_of = ("", 0)  # an interrupt must not leave a kind with the moments of another
         self.moments = moments
-        self.moments_c = _core.pointer(moments)
+        self.moments_c = pointer(moments)
         self.moments_of = kind
 
     def prepare(
         self, optimizer: Optimizer | str, clip_norm: float | None
-    ) -> tuple[Optimizer, _core.Optimizer]:
+    ) -> tuple[Optimizer, _structs.Optimizer]:
         """The recipe and what the C library makes of it, with moments of 0 for another kind than before."""
         bound = self._bound
         if bound is None or bound[0] is not optimizer or bound[1] is not clip_norm:
             recipe = chosen(optimizer)
-            clip = 0.0 if clip_norm is None else _core.real("clip_norm", clip_norm, 0, above=True)
+            clip = 0.0 if clip_norm is None else _gate.real("clip_norm", clip_norm, 0, above=True)
             self._bound = bound = optimizer, clip_norm, recipe, recipe._bind(clip)
         kind = bound[3].kind, bound[3].moments
         if kind != self.moments_of:
-            moments = _core.vector(bound[3].moments * self.plan.param_count)
+            moments = vector(bound[3].moments * self.plan.net.param_count)
             moments[:] = 0
-            self.store.state.set(self.store.state.steps, 1.0, 1.0)
+            self.store.trainer.restart()
             self.set_moments(moments, kind)
         return bound[2], bound[3]
 
     def reset(self) -> None:
         """Forgets moments and counts."""
-        self.set_moments(_core.empty(0), ("", 0))
-        self.store.state.set(0, 1.0, 1.0)
+        self.set_moments(empty(0), ("", 0))
+        self.store.trainer.set(0)
         self.epochs_done = 0
-
-    def workspace(self, size: int) -> _core.Workspace:
-        """Memory for one call, kept for the next."""
-        if self._scratch is None or self._scratch.bytes < size:
-            self._scratch = _core.Workspace(size)
-        return self._scratch
 
     def save(self) -> None:
         """Where `undo` goes back to."""
         if self._saved is None:
-            self._saved = _core.empty(self.plan.param_count), 0
+            self._saved = empty(self.plan.net.param_count), 0
         saved = self._saved[0]
         np.copyto(saved, self.store.params)
-        self._saved = saved, self.store.state.steps
+        self._saved = saved, self.store.trainer.steps
 
     def undo(self) -> None:
         """After a divergence: the parameters and the count of steps as saved, and the moments afresh."""
         assert self._saved is not None
         self.store.params[:] = self._saved[0]
-        self.store.state.set(self._saved[1], 1.0, 1.0)
+        self.store.trainer.set(self._saved[1])
         self.moments[:] = 0
 
-    def mask(self, training: bool) -> _core.Mask | None:
+    def mask(self, training: bool) -> Mask | None:
         """Of the next optimizer step."""
-        return (self.store.seed, self.store.state.steps, 0) if training else None
+        return (self.store.seed, self.store.trainer.steps, 0) if training else None
 
-    def gradient(self, x: _core.Floats, targets: Targets, loss: Loss, training: bool) -> float:
+    def gradient(self, x: Floats, targets: Targets, loss: Loss, training: bool) -> float:
         """The loss of a batch; the gradient goes to the store."""
-        store, plan, mask = self.store, self.plan, self.mask(training)
-        size = plan.pass_bytes(len(x))
+        store, mask = self.store, self.mask(training)
         if not callable(loss):
-            space = self.workspace(size)
-            return _core.loss_and_grad(
-                store.grads, plan, store.params, x, targets.c, mask, loss, store.state, space
-            )
-        space = _core.Workspace(size)  # the loss may use the net while this one waits for the way back
-        scores = _core.forward(plan, store.params, x, mask, "scores", space)
+            value = _calls.loss_and_grad(store.grads, self.plan, x, targets.c, mask, loss, self.scratch)
+            self._refuse_infinite("loss", math.isfinite(value))
+            return value
+        scores, tape = _calls.forward(self.plan, x, mask, "scores")
         value, dscores = losses.called(loss, scores, targets)
-        for quantity, fine in (("loss", math.isfinite(value)), ("gradient", np.isfinite(dscores).all())):
-            if not fine:
-                raise DivergedError(store.state.steps, None, quantity)
-        _core.backward(store.grads, None, dscores, plan, store.params, x, mask, "scores", space)
+        self._refuse_infinite("loss", math.isfinite(value))
+        self._refuse_infinite("gradient", bool(np.isfinite(dscores).all()))
+        _calls.backward(store.grads, None, dscores, tape)
         return value
 
-    def apply(self, optimizer: _core.Optimizer, learning_rate: float) -> None:
-        """A step with the gradients of the store."""
-        store = self.store
-        _core.update(
-            store.params_c, self.moments_c, store.state, store.grads, self.plan, optimizer, learning_rate
-        )
+    def _refuse_infinite(self, quantity: str, finite: bool) -> None:
+        if not finite:
+            raise DivergedError(self.store.trainer.steps, None, quantity)
 
-    def step(
-        self, x: _core.Floats, targets: Targets, loss: Loss, bound: _core.Optimizer, rate: float
-    ) -> float:
-        """One step on all rows; their loss before it."""
-        if self._one_step is None or len(self._one_step[0]) < len(x):
-            order, rates = np.arange(len(x), dtype=np.uint32), np.empty(1)
-            self._one_step = order, _core.order_pointer(order), rates, _core.rates_pointer(rates)
-        order, order_c, rates, rates_c = self._one_step
-        rates[0] = rate
-        training = Training(self, (x, targets), loss, bound, len(x), None)
-        self.totals.clear()
+    def update(self, optimizer: _structs.Optimizer, learning_rate: float) -> None:
+        """A step with the gradients of the store."""
+        self.ready(optimizer, None, None)
         self.save()
         try:
-            training.run(order, order_c, rates, rates_c, 0, 1)
+            _calls.update(self.store.trainer, self.plan, self.store.grads, learning_rate)
         except DivergedError:
             self.undo()
             raise
-        return self.totals.mean
+
+    def step(
+        self, x: Floats, targets: Targets, loss: Loss, optimizer: _structs.Optimizer, learning_rate: float
+    ) -> float:
+        """One step on all rows; their loss before it."""
+        trainer = self.store.trainer
+        self.ready(optimizer, loss, None)
+        trainer.clear()
+        self.save()
+        try:
+            if callable(loss):
+                self.own_step(x, targets, loss, learning_rate)
+            else:
+                self._bound_step(len(x), loss, optimizer).run(x, targets.c, learning_rate)
+        except DivergedError:
+            self.undo()
+            raise
+        return trainer.mean_loss
+
+    def ready(self, optimizer: _structs.Optimizer, loss: Loss | None, executor: Executor | None) -> None:
+        """Prepares the trainer of the store; with a loss of the user's own, for updates alone."""
+        store, name = self.store, None if callable(loss) else loss
+        store.trainer.prepare(store.params_c, self.moments_c, optimizer, name, store.seed, executor)
+
+    def own_step(self, x: Floats, targets: Targets, loss: Loss, learning_rate: float) -> None:
+        """A step with a loss of the user's own."""
+        trainer, weight = self.store.trainer, targets.weight()
+        if weight > 0:
+            value = self.gradient(x, targets, loss, training=True)
+            trainer.add(weight * value, weight)
+            _calls.update(trainer, self.plan, self.store.grads, learning_rate)
+
+    def _bound_step(self, rows: int, loss: str, optimizer: _structs.Optimizer) -> _calls.TrainStep:
+        """That of the last time, if it fits."""
+        last = self._last_step
+        if last is None or last[0] != rows or last[1] != loss or last[2] is not optimizer:
+            bound = _calls.TrainStep(self.store.trainer, self.plan, rows, self.scratch)
+            self._last_step = last = rows, loss, optimizer, bound
+        return last[3]
 
 
-class Training:
-    """Steps of a trainer on rows of data, with all that does not change from step to step."""
+class Steps:
+    """Steps on rows of data, with all that does not change from step to step."""
 
-    __slots__ = ("_batch", "_data", "_loss", "_optimizer", "_steps", "_trainer")
+    __slots__ = ("_batch", "_bound", "_data", "_loss", "_training")
 
     def __init__(
         self,
-        trainer: Trainer,
+        training: Training,
         data: Data,
         loss: Loss,
-        optimizer: _core.Optimizer,
+        optimizer: _structs.Optimizer,
         batch: int,
-        executor: _core.Executor | None,
+        executor: Executor | None,
     ) -> None:
-        self._trainer, self._data, self._loss = trainer, data, loss
-        self._optimizer, self._batch = optimizer, batch
-        self._steps: _core.Steps | None = None
+        self._training, self._data, self._loss, self._batch = training, data, loss, batch
+        self._bound: _calls.TrainSteps | None = None
+        training.ready(optimizer, loss, executor)
         if not callable(loss):
-            store, plan, (x, targets) = trainer.store, trainer.plan, data
-            workers = 1 if executor is None else executor.c.workers
-            self._steps = _core.Steps(
-                store.params_c,
-                trainer.moments_c,
-                store.state,
-                trainer.totals,
-                plan,
-                optimizer,
-                x,
-                targets.c,
-                batch,
-                loss,
-                store.seed,
-                executor,
-                trainer.workspace(plan.train_bytes(optimizer, batch, workers)),
-            )
+            trainer, (x, targets) = training.store.trainer, data
+            self._bound = _calls.TrainSteps(trainer, training.plan, x, targets.c, batch, training.scratch)
 
-    def run(
-        self, order: _core.Order, order_c: Any, rates: _core.Rates, rates_c: Any, first: int, end: int
-    ) -> None:
+    def run(self, order: Order, order_c: Any, rates: Rates, rates_c: Any, first: int, end: int) -> None:
         """The steps `first` to `end` - 1 of an epoch, in one call into C unless the loss is a function of
         Python: step k takes rates[k] and the rows from order[k batch] on. Pointers to both come with them.
         """
-        if self._steps is not None:
-            self._steps.run(order_c, rates_c, first, end)
+        if self._bound is not None:
+            self._bound.run(order_c, rates_c, first, end)
             return
-        trainer, batch, (x, targets) = self._trainer, self._batch, self._data
+        batch, (x, targets) = self._batch, self._data
         for k in range(first, end):
             rows = order[k * batch : min((k + 1) * batch, len(x))]
-            some = targets.take(rows)
-            weight = some.weight()
-            if weight > 0:
-                loss = trainer.gradient(x[rows], some, self._loss, training=True)
-                trainer.totals.add(weight * loss, weight)
-                trainer.apply(self._optimizer, float(rates[k]))
+            self._training.own_step(x[rows], targets.take(rows), self._loss, float(rates[k]))
 
 
 class History(Mapping[str, "list[float]"]):
@@ -227,154 +223,116 @@ class History(Mapping[str, "list[float]"]):
         return f"History({self._values})"
 
 
-class Run:
-    """A fit that is going on, as callbacks see it.
+class Course(Protocol):
+    """What a fit needs of its `Run`, which knows the net too."""
 
-    Attributes:
-        net: the net that learns.
-        epoch: epochs that it has done, in this fit and before.
-        epochs: epochs of this fit.
-        steps_per_epoch: optimizer steps of an epoch.
-        history: the `History` up to now.
-        learning_rate: of the next epoch, one number or one for each step; may be set.
-        stop_reason: None; a text set here, or True from a callback, stops.
-    """
-
-    def __init__(
-        self,
-        net: network.Sequential,
-        epochs: int,
-        steps_per_epoch: int,
-        history: History,
-        learning_rate: float,
-    ) -> None:
-        self.net = net
-        self.epochs = epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.history = history
-        self.learning_rate: float | Sequence[float] = learning_rate
-        self.stop_reason: str | None = None
-
-    @property
-    def epoch(self) -> int:
-        return self.net.epochs_done
+    history: History
+    learning_rate: float | Sequence[float]
+    stop_reason: str | None
 
 
 @dataclass
 class Fit:
-    """A fit whose arguments are checked. `run` does all epochs."""
+    """A fit whose arguments are checked. `run` does all epochs.
 
-    net: network.Sequential
-    trainer: Trainer
+    Attributes:
+        course: the run that callbacks see.
+        measured: what is known of the net at the end of an epoch, by keys of the history; None: no more than
+            the loss.
+    """
+
+    training: Training
+    course: Course
     data: Data
-    validation: Data | None
     loss: Loss
-    metrics: Metrics
-    optimizer: _core.Optimizer
-    learning_rate: float
+    optimizer: _structs.Optimizer
     epochs: int
     batch: int
     seed: int
     shuffle: bool
     callbacks: Sequence[object]
     progress: Progress
+    measured: Callable[[Executor | None], dict[str, float]] | None
 
-    def run(self, executor: _core.Executor | None) -> History:
+    def run(self, executor: Executor | None) -> History:
+        course, history, trainer = self.course, self.course.history, self.training.store.trainer
         rows = len(self.data[0])
-        steps = -(-rows // self.batch)
-        keys = ["loss", *self.metrics]
-        history = History(keys if self.validation is None else keys + [f"val_{key}" for key in keys])
-        run = Run(self.net, self.epochs, steps, history, self.learning_rate)
-        training = Training(self.trainer, self.data, self.loss, self.optimizer, self.batch, executor)
-        order, rates = np.arange(rows, dtype=np.uint32), np.empty(steps)
-        memory = order, _core.order_pointer(order), rates, _core.rates_pointer(rates)
+        steps = Steps(self.training, self.data, self.loss, self.optimizer, self.batch, executor)
+        order, rates = np.arange(rows, dtype=np.uint32), np.empty(-(-rows // self.batch))
+        memory = order, order_pointer(order), rates, rates_pointer(rates)
         slice_ = 1
         with self.progress:
-            self._tell(run, "on_fit_begin")
+            self._tell("on_fit_begin")
             for number in range(1, self.epochs + 1):
-                if run.stop_reason is not None:
+                if course.stop_reason is not None:
                     break
                 if self.shuffle:
-                    _core.permute(order, self.seed, run.epoch)
-                _fill(rates, run.learning_rate)
-                slice_ = self._epoch(training, memory, number, slice_)
-                entry = {"loss": self.trainer.totals.mean, **self._measured(executor)}
+                    _calls.permute(order, self.seed, self.training.epochs_done)
+                _fill(rates, course.learning_rate)
+                slice_ = self._epoch(steps, memory, number, slice_)
+                entry = {"loss": trainer.mean_loss}
+                if self.measured is not None:
+                    entry.update(self.measured(executor))
                 for key, value in entry.items():
                     history[key].append(value)
                 self.progress.epoch(number, entry)
-                self._tell(run, "on_epoch_end")
+                self._tell("on_epoch_end")
             if len(history["loss"]) < self.epochs:
-                history.stop_reason = run.stop_reason
-            self._tell(run, "on_fit_end")
+                history.stop_reason = course.stop_reason
+            self._tell("on_fit_end")
         return history
 
-    def _epoch(
-        self,
-        training: Training,
-        memory: tuple[_core.Order, Any, _core.Rates, Any],
-        number: int,
-        slice_: int,
-    ) -> int:
+    def _epoch(self, steps: Steps, memory: tuple[Order, Any, Rates, Any], number: int, slice_: int) -> int:
         """One epoch, in slices of about SLICE_SECONDS; the steps of the next slice."""
-        trainer, steps, done = self.trainer, len(memory[2]), 0
-        totals, progress = trainer.totals, self.progress
-        totals.clear()
-        trainer.save()
+        training, trainer, progress = self.training, self.training.store.trainer, self.progress
+        count, done = len(memory[2]), 0
+        trainer.clear()
+        training.save()
         try:
-            while done < steps:
-                until = min(done + slice_, steps)
+            while done < count:
+                until = min(done + slice_, count)
                 started = perf_counter()
-                training.run(*memory, done, until)
+                steps.run(*memory, done, until)
                 seconds = max(perf_counter() - started, 1e-9)
                 slice_ = max(1, min(2 * slice_, int(SLICE_SECONDS * (until - done) / seconds)))
                 done = until
                 if progress.shown:
-                    progress.step(number, done, steps, totals.mean)
+                    progress.step(number, done, count, trainer.mean_loss)
         except DivergedError:
-            trainer.undo()
+            training.undo()
             raise
-        trainer.epochs_done += 1
+        training.epochs_done += 1
         return slice_
 
-    def _measured(self, executor: _core.Executor | None) -> dict[str, float]:
-        """The metrics, and all that is known of the validation data."""
-        found: dict[str, float] = {}
-        if self.metrics:
-            y = self.net._infer(self.data[0], _core.OUTPUTS, executor)
-            found.update(losses.measured(self.metrics, self.data[1], y))
-        if self.validation is not None:
-            values = self.net._measure(*self.validation, self.loss, self.metrics, executor)
-            found.update((f"val_{key}", value) for key, value in values.items())
-        return found
-
-    def _tell(self, run: Run, moment: str) -> None:
+    def _tell(self, moment: str) -> None:
+        course = self.course
         for callback in self.callbacks:
             method = getattr(callback, moment, None)
             if method is None:
                 continue
-            answer = method(run)
+            answer = method(course)
             if moment == "on_fit_end" or answer is None:
                 continue
             if not isinstance(answer, (bool, np.bool_)):
                 raise PynnTypeError(
                     f"{moment} of {type(callback).__name__} must return True, False or None, not {answer!r}"
                 )
-            if answer and run.stop_reason is None:
-                run.stop_reason = f"{type(callback).__name__} stopped"
+            if answer and course.stop_reason is None:
+                course.stop_reason = f"{type(callback).__name__} stopped"
 
 
-def _fill(rates: _core.Rates, learning_rate: object) -> None:
+def _fill(rates: Rates, learning_rate: object) -> None:
     """The learning rate of each step of an epoch."""
     if isinstance(learning_rate, numbers.Real):
-        rates[:] = _core.real("learning_rate", learning_rate, 0)
+        rates[:] = _gate.real("learning_rate", learning_rate, 0)
         return
-    given = _core.array("learning_rate", learning_rate)
+    given = _gate.array("learning_rate", learning_rate)
     if given.shape != rates.shape:
         raise PynnValueError(
             f"learning_rate must be one number or {len(rates)}, not of the shape {given.shape}"
         )
     rates[:] = given
-    _core.refuse(
+    _gate.refuse(
         "learning_rate", rates, ~(np.isfinite(rates) & (rates >= 0)), "finite and at least 0", "step"
     )
 
@@ -408,7 +366,7 @@ class Progress:
 
     def __init__(self, verbose: int | None, epochs: int) -> None:
         if verbose is not None:
-            verbose = _core.integer("verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0, 1)
+            verbose = _gate.integer("verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0, 1)
         self._stream: Any = sys.stderr
         self._terminal = False
         with suppress(Exception):

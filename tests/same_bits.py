@@ -84,10 +84,9 @@ AARCH64 = linux(
 )  # fmt: skip
 FLUSHING = "crtfastmath.o"  # what gcc adds to a program that is linked with -ffast-math
 EMULATED = (
-    (
-        "kernels/simd_avx512.h",
-        "#include <immintrin.h>",
-        f'#include "{ROOT}/tests/c/emulated/immintrin.h"',
+    *(
+        (file, "#include <immintrin.h>", f'#include "{ROOT}/tests/c/emulated/immintrin.h"')
+        for file in ("kernels/avx512.c", "kernels/simd_avx512.h")
     ),
     ("dispatch.c", '__builtin_cpu_supports("avx512f")', "1"),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import importlib.metadata
 import inspect
 import json
@@ -13,7 +15,7 @@ import pytest
 from helpers import run_python
 
 import pynn
-from pynn import _core
+from pynn import _library
 
 HERE = Path(pynn.__file__).parent
 
@@ -68,9 +70,11 @@ def test_public_things_live_in_pynn():
 def test_versions_agree():
     """Python, C and the installed distribution have one version."""
     assert re.fullmatch(r"\d+\.\d+\.\d+", pynn.__version__)
-    numbers = (_core.lib.PYNN_VERSION_MAJOR, _core.lib.PYNN_VERSION_MINOR, _core.lib.PYNN_VERSION_PATCH)
+    lib = _library.lib
+    numbers = (lib.PYNN_VERSION_MAJOR, lib.PYNN_VERSION_MINOR, lib.PYNN_VERSION_PATCH)
     assert ".".join(map(str, numbers)) == pynn.__version__
-    assert _core.ffi.string(_core.lib.pynn_version()).decode() == pynn.__version__
+    assert _library.text(lib.pynn_version()) == pynn.__version__
+    assert lib.pynn_version_number() == lib.PYNN_VERSION_NUMBER
     try:
         installed = importlib.metadata.version("pynn-core")
     except importlib.metadata.PackageNotFoundError:
@@ -170,9 +174,40 @@ def test_instruction_set_by_environment(tmp_path):
     assert "instruction set" in run_python(wrong, tmp_path, PYNN_ISA="mmx")
 
 
-def test_no_source_touches_the_extension_but_core():
-    """_core.py is the only module of the package that imports _pynn."""
+def test_one_module_imports_the_extension():
+    """_library.py is the only module of the package that imports _pynn, and five use what it gives."""
     for path in HERE.rglob("*.py"):
         text = path.read_text("utf-8")
         imports = re.findall(r"^\s*(?:import|from) _pynn\b", text, re.MULTILINE)
-        assert bool(imports) == (path.name == "_core.py"), path
+        assert bool(imports) == (path.name == "_library.py"), path
+        uses = re.search(r"\b(?:lib|ffi)\.\w", text) is not None and path.name != "_build_ffi.py"
+        assert uses == (path.stem in {"_library", "_memory", "_gate", "_structs", "_calls"}), path
+    gate = (HERE / "_gate.py").read_text("utf-8")
+    assert set(re.findall(r"\blib\.(\w+)", gate)) == {"all_finite"}
+    assert "ffi." not in gate
+
+
+def imports_of(path, names):
+    """The modules of the package that one imports, wherever in its text and for whatever purpose."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.ImportFrom) and node.level == 1:
+            found |= {alias.name if alias.name in names else "__init__" for alias in node.names}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            origins = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+            assert not any(origin.split(".")[0] == "pynn" for origin in origins), path
+    return found
+
+
+def test_imports_go_in_one_direction():
+    """No module imports one that imports it, not for its types alone either."""
+    paths = {path.stem: path for path in HERE.glob("*.py")}
+    graph = {name: imports_of(path, set(paths)) for name, path in paths.items()}
+    assert set().union(*graph.values()) < set(paths)
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # raises where there is a cycle
+    assert order.index("errors") < order.index("_library") < order.index("_gate") < order.index("_calls")
+    assert order.index("training") < order.index("network")
+    assert order.index("trace") < order.index("network")
+    assert "__init__" not in set().union(*graph.values())

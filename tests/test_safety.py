@@ -11,6 +11,7 @@ import pytest
 from helpers import bits, classifier, labels, net_of, normal, pickled, run_python, snapshot
 
 import pynn
+from pynn import _calls
 from pynn._store import TRAINING
 
 X, T = normal(12, 5), labels(12, 3)
@@ -104,15 +105,15 @@ def test_sizes_cannot_be_set():
 
 def test_no_thread_sees_a_dense_before_its_values(monkeypatch):
     """A Dense that fails to draw has no values; it draws them when asked again."""
-    dense, draw = pynn.Dense(40, 30), pynn._core.dense_draw
+    dense, draw = pynn.Dense(40, 30), _calls.dense_init
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pynn._core, "dense_draw", interrupted)
+    monkeypatch.setattr(_calls, "dense_init", interrupted)
     with pytest.raises(KeyboardInterrupt):
         dense.weight  # noqa: B018
-    monkeypatch.setattr(pynn._core, "dense_draw", draw)
+    monkeypatch.setattr(_calls, "dense_init", draw)
     assert bits(dense.weight) == bits(pynn.Dense(40, 30, seed=0).weight)
 
 
@@ -187,6 +188,16 @@ def test_copies_of_predictors(duplicate):
         assert bits(twin(X[:batch])) == bits(net.predict(X[:batch]))
         assert not p.x.any()
         assert not np.shares_memory(twin.y, p.y)
+
+
+def test_pickles_of_predictors_of_pynn_0_1():
+    """They call the slope or the p of a layer, and the 0 of others, its value."""
+    net = net_of(pynn.Dense(5, 4), pynn.LeakyReLU(0.5), pynn.Dropout(0.5), pynn.Dense(4, 3), pynn.Tanh())
+    restored, (specs, params, batch) = net.predictor().__reduce__()
+    old = [{"value": 0.0, **spec} for spec in specs]
+    old[1]["value"], old[2]["value"] = old[1].pop("slope"), old[2].pop("p")
+    assert [spec["value"] for spec in old] == [0, 0.5, 0.5, 0, 0]
+    assert bits(restored(old, params, batch)(X[0])) == bits(net.predict(X[:1])[0])
 
 
 def test_predictor_leaves_its_buffer_alone():

@@ -10,7 +10,7 @@ from helpers import bits, net_of, normal, run_python
 from reference import contract, selftest
 
 import pynn
-from pynn import _core
+from pynn import _calls, _structs
 
 RUNS = {name: (golden, parts) for name, golden, parts in selftest.runs()}
 
@@ -53,7 +53,7 @@ def test_every_instruction_set_conforms(instruction_sets, threads):
     """All runs, in every instruction set of this machine."""
     for name in instruction_sets:
         pynn.instruction_set(name)
-        found = [(run, digest) for run, digest, right in _core.selftest(threads) if right]
+        found = [(run, digest) for run, digest, right in _calls.selftest(threads) if right]
         assert found == [(run, golden) for run, (golden, _) in RUNS.items()], name
 
 
@@ -76,7 +76,7 @@ def test_command_says_what_is_wrong(monkeypatch, capsys):
     from pynn.__main__ import main  # noqa: PLC0415
 
     found = [("one", "0" * 64, True), ("two", "1" * 64, False)]
-    monkeypatch.setattr(_core, "selftest", lambda threads: found)
+    monkeypatch.setattr(_calls, "selftest", lambda threads: found)
     assert main(["selftest"]) == 1
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"one{' ' * 19} {'0' * 64} ok",
@@ -87,8 +87,8 @@ def test_command_says_what_is_wrong(monkeypatch, capsys):
     def refuse(threads):
         raise pynn.PynnRuntimeError("bad arithmetic")
 
-    monkeypatch.setattr(_core, "selftest", refuse)
-    monkeypatch.setattr(_core, "broken_rule", lambda: "rule 1: flushes")
+    monkeypatch.setattr(_calls, "selftest", refuse)
+    monkeypatch.setattr(_calls, "broken_rule", lambda: "rule 1: flushes")
     assert main(["selftest"]) == 2
     assert capsys.readouterr().out.splitlines()[1:] == ["pynn: bad arithmetic; rule 1: flushes"]
 
@@ -98,7 +98,7 @@ def test_batch_invariance(instruction_sets, monkeypatch):
     x = normal(523, 300)
     net = net_of(pynn.Dense(300, 37), pynn.GELU(), pynn.Dense(37, 5), pynn.Softmax())
     monkeypatch.setattr(
-        _core.Plan, "advise", lambda plan, rows, available: min(available, 7)
+        _structs.Net, "advise", lambda net, rows, available: min(available, 7)
     )  # even for so few
     alone = bits(np.concatenate([net.predict(x[i : i + 1]) for i in range(len(x))]))
     for name in instruction_sets:

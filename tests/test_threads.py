@@ -11,7 +11,7 @@ import pytest
 from helpers import OPTIMIZERS, bits, classifier, labels, net_of, normal, run_python, trained_state
 
 import pynn
-from pynn import _core, threads
+from pynn import _structs, threads
 
 X, T = normal(211, 64), labels(211, 10)
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
@@ -20,13 +20,13 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts 
 @pytest.fixture
 def started(monkeypatch):
     """The numbers of workers that executors were started with."""
-    counts, start = [], _core.Executor.start
+    counts, start = [], _structs.Executor.start
 
     def counted(self, workers):
         counts.append(workers)
         start(self, workers)
 
-    monkeypatch.setattr(_core.Executor, "start", counted)
+    monkeypatch.setattr(_structs.Executor, "start", counted)
     return counts
 
 
@@ -223,7 +223,7 @@ def test_auto_does_without_threads(monkeypatch):
     def start(self, workers):
         raise pynn.PynnRuntimeError("no threads")
 
-    monkeypatch.setattr(_core.Executor, "start", start)
+    monkeypatch.setattr(_structs.Executor, "start", start)
     monkeypatch.setattr(threads, "available", lambda: 4)
     net = classifier(64, 300, 10)
     net.fit(X, T, epochs=10, threads="auto")

@@ -30,7 +30,7 @@ from helpers import (
 )
 
 import pynn
-from pynn import _core
+from pynn import _calls
 
 GOLDEN = Path(__file__).parent / "data" / "golden.json"
 LAST = {"cross_entropy": [pynn.Softmax], "binary_cross_entropy": [pynn.Sigmoid]}
@@ -721,14 +721,14 @@ def test_ctrl_c(tmp_path, rows, width, loss):
 def test_long_epochs_are_cut(monkeypatch):
     """An epoch of a second goes to C in many slices, none of which takes a large part of it."""
     x, t = normal(40000, 64), labels(40000, 10)
-    net, seconds, steps = classifier(64, 128, 10), [], _core.Steps.run
+    net, seconds, steps = classifier(64, 128, 10), [], _calls.TrainSteps.run
 
     def timed(self, *arguments):
         started = time.perf_counter()
         steps(self, *arguments)
         seconds.append(time.perf_counter() - started)
 
-    monkeypatch.setattr(_core.Steps, "run", timed)
+    monkeypatch.setattr(_calls.TrainSteps, "run", timed)
     while sum(seconds) < 0.6:
         seconds.clear()
         net.fit(x, t, epochs=1, batch_size=10)

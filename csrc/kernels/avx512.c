@@ -2,14 +2,23 @@
  * same flags and dispatch.c decides at run time. */
 #include "../internal.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef PYNNI_AVX512
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
 
 #if defined(__clang__)
-#include <immintrin.h>
 #pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
 #else
+#pragma GCC push_options
 #pragma GCC target("avx512f")
 #endif
+
+#undef KERNEL_ISA
+#define KERNEL_ISA avx512
+
+#include "names.inc"
 
 #include "simd_avx512.h"
 
@@ -17,10 +26,12 @@
 
 #include "table.inc"
 
-const pynni_kernels pynni_kernels_avx512 = KERNEL_TABLE(PYNN_ISA_AVX512);
+const pynni_kernels pynni_kernels_avx512 = KERNEL_TABLE(AVX512);
 
 #if defined(__clang__)
 #pragma clang attribute pop
+#else
+#pragma GCC pop_options
 #endif
 
 #endif

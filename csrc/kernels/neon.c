@@ -1,7 +1,16 @@
 /* The kernels for 64-bit Arm. */
 #include "../internal.h"
 
-#if defined(__aarch64__) && defined(__GNUC__)
+#ifdef PYNNI_NEON
+
+#include <arm_neon.h>
+#include <math.h>
+#include <string.h>
+
+#undef KERNEL_ISA
+#define KERNEL_ISA neon
+
+#include "names.inc"
 
 #include "simd_neon.h"
 
@@ -9,6 +18,6 @@
 
 #include "table.inc"
 
-const pynni_kernels pynni_kernels_neon = KERNEL_TABLE(PYNN_ISA_NEON);
+const pynni_kernels pynni_kernels_neon = KERNEL_TABLE(NEON);
 
 #endif

@@ -1,6 +1,18 @@
 /* The kernels in plain C, for any machine, and the definition that the others must equal bit for bit. */
 #include "../internal.h"
 
+#include <math.h>
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#undef KERNEL_ISA
+#define KERNEL_ISA scalar
+
+#include "names.inc"
+
 #ifdef PYNNI_VOCABULARY /* a test builds the library in double precision */
 #include PYNNI_VOCABULARY
 #else
@@ -11,4 +23,8 @@
 
 #include "table.inc"
 
-const pynni_kernels pynni_kernels_scalar = KERNEL_TABLE(PYNN_ISA_SCALAR);
+#ifdef PYNNI_SCALAR_ONLY
+const size_t pynni_scalar_panel = TILE_COLUMNS;
+#else
+const pynni_kernels pynni_kernels_scalar = KERNEL_TABLE(SCALAR);
+#endif

@@ -27,7 +27,7 @@ static inline void vf_store_part(float *p, vf a, vp n) { _mm256_maskstore_ps(p, 
 static inline vf vf_keep(vf a, vf other, vp n) { return _mm256_blendv_ps(other, a, _mm256_castsi256_ps(n)); }
 static inline vf vf_set1(float a) { return _mm256_set1_ps(a); }
 
-static inline void vf_turn(vf square[VL])
+static inline void vf_transpose(vf square[VL])
 {
     __m256 pair[8], quad[8];
     for (int i = 0; i < 8; i += 2) {
@@ -69,7 +69,8 @@ static inline vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 
 static inline vi vi_mul(vi a, vi b, vi *high)
 {
-    const __m256i even = _mm256_mul_epu32(a, b), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
+    const __m256i even = _mm256_mul_epu32(a, b);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
     *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
     return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
 }

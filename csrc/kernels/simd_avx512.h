@@ -47,7 +47,8 @@ static inline vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 
 static inline vi vi_mul(vi a, vi b, vi *high)
 {
-    const __m512i even = _mm512_mul_epu32(a, b), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
+    const __m512i even = _mm512_mul_epu32(a, b);
+    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
     *high = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
     return _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
 }
@@ -59,7 +60,7 @@ static inline vm vi_lt(vi a, vi b) { return _mm512_cmpgt_epi32_mask(b, a); }
 static inline vf vf_select(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
 
 /* Four stages: pairs of rows, pairs of pairs, then the 4 x 4 blocks of four. */
-static inline void vf_turn(vf square[VL])
+static inline void vf_transpose(vf square[VL])
 {
     __m512 pair[16], quad[16];
     for (int i = 0; i < 16; i += 2) {
@@ -73,7 +74,8 @@ static inline void vf_turn(vf square[VL])
         quad[i + 3] = _mm512_shuffle_ps(pair[i + 1], pair[i + 3], 0xEE);
     }
     for (int i = 0; i < 4; i++) {
-        const __m512 ac = _mm512_shuffle_f32x4(quad[i], quad[i + 4], 0x88), bd = _mm512_shuffle_f32x4(quad[i], quad[i + 4], 0xDD);
+        const __m512 ac = _mm512_shuffle_f32x4(quad[i], quad[i + 4], 0x88);
+        const __m512 bd = _mm512_shuffle_f32x4(quad[i], quad[i + 4], 0xDD);
         const __m512 eg = _mm512_shuffle_f32x4(quad[i + 8], quad[i + 12], 0x88);
         const __m512 fh = _mm512_shuffle_f32x4(quad[i + 8], quad[i + 12], 0xDD);
         square[i] = _mm512_shuffle_f32x4(ac, eg, 0x88);

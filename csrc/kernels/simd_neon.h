@@ -73,7 +73,7 @@ static inline vf vf_keep(vf a, vf other, vp n)
     static const uint32_t lane[VL] = {0, 1, 2, 3};
     return vbslq_f32(vcltq_u32(vld1q_u32(lane), vdupq_n_u32((uint32_t)n)), a, other);
 }
-static inline void vf_turn(vf square[VL])
+static inline void vf_transpose(vf square[VL])
 {
     const float32x4x2_t low = vtrnq_f32(square[0], square[1]), high = vtrnq_f32(square[2], square[3]);
     square[0] = vcombine_f32(vget_low_f32(low.val[0]), vget_low_f32(high.val[0]));

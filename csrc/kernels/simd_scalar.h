@@ -16,8 +16,13 @@
 #endif
 
 #define VL 1          /* lanes */
-#define TILE_VECS 2   /* a product keeps 6 rows of TILE_VECS accumulators: 2 or 4 */
+#ifdef PYNNI_SMALL
+#define TILE_VECS 1
+#define TILE_WIDE 4
+#else
+#define TILE_VECS 2   /* a product keeps 6 rows of TILE_VECS accumulators: 2 or 4; 1: a single accumulator */
 #define TILE_WIDE 8   /* vectors of a tile of one row */
+#endif
 #define V_PIN(v) ((void)0) /* keeps a loaded vector in a register */
 
 typedef float vf;    /* floats */
@@ -34,7 +39,7 @@ static inline void vf_store_part(float *p, vf a, vp n)
     if (n) *p = a;
 }
 static inline vf vf_keep(vf a, vf other, vp n) { return n ? a : other; } /* a in the first n lanes */
-static inline void vf_turn(vf square[VL]) { (void)square; } /* transposes VL vectors */
+static inline void vf_transpose(vf square[VL]) { (void)square; } /* transposes VL vectors */
 static inline vf vf_set1(float a) { return a; }
 
 static inline vf vf_add(vf a, vf b) { return a + b; }

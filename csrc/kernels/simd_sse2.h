@@ -1,5 +1,5 @@
-/* The vector vocabulary for any x86-64: four floats. It has no fma, which is put together by rule 9 in double: a tier for
- * correctness, not for speed. Meanings are in simd_scalar.h. */
+/* The vector vocabulary for any x86-64: four floats. It has no fma, which is put together by rule 9 in double: a tier
+ * for correctness, not for speed. Meanings are in simd_scalar.h. */
 #ifndef PYNN_SIMD_SSE2_H
 #define PYNN_SIMD_SSE2_H
 
@@ -91,6 +91,6 @@ static inline vf vf_keep(vf a, vf other, vp n)
 {
     return vf_select(_mm_castsi128_ps(_mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_set_epi32(3, 2, 1, 0))), a, other);
 }
-static inline void vf_turn(vf square[VL]) { _MM_TRANSPOSE4_PS(square[0], square[1], square[2], square[3]); }
+static inline void vf_transpose(vf square[VL]) { _MM_TRANSPOSE4_PS(square[0], square[1], square[2], square[3]); }
 
 #endif

@@ -1,7 +1,16 @@
 /* The kernels for any x86-64. */
 #include "../internal.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef PYNNI_SSE2
+
+#include <emmintrin.h>
+#include <math.h>
+#include <string.h>
+
+#undef KERNEL_ISA
+#define KERNEL_ISA sse2
+
+#include "names.inc"
 
 #include "simd_sse2.h"
 
@@ -9,6 +18,6 @@
 
 #include "table.inc"
 
-const pynni_kernels pynni_kernels_sse2 = KERNEL_TABLE(PYNN_ISA_SSE2);
+const pynni_kernels pynni_kernels_sse2 = KERNEL_TABLE(SSE2);
 
 #endif

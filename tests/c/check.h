@@ -68,7 +68,9 @@ __attribute__((format(printf, 1, 2), unused)) static void check_case(const char 
 #define CHECK_OK(call) CHECK_STATUS(0, call)
 __attribute__((unused)) static int check_status(int wanted, int got, const char *file, int line, const char *text)
 {
-    return check_that(got == wanted, file, line, text, "status %d, not %d", got, wanted);
+    const int code = (int)pynn_status_code(got);
+    return check_that(code == wanted, file, line, text, "status %d of \"%s\", not %d", code, pynn_status_argument(got),
+                      wanted);
 }
 
 __attribute__((unused)) static uint32_t bits_of(float x)
@@ -92,6 +94,18 @@ __attribute__((unused)) static int same_float(float a, float b)
 __attribute__((unused)) static int same_double(double a, double b)
 {
     return (a != a && b != b) || memcmp(&a, &b, sizeof a) == 0;
+}
+
+/* A refusal with this code, of the argument of this name. */
+#define CHECK_REFUSED(wanted, argument, call) \
+    check_refused((int)(wanted), (argument), (call), __FILE__, __LINE__, #call)
+__attribute__((unused)) static int check_refused(int wanted, const char *argument, pynn_status got, const char *file,
+                                                 int line, const char *text)
+{
+    const int code = (int)pynn_status_code(got);
+    const char *found = pynn_status_argument(got);
+    return check_that(code == wanted && strcmp(found, argument) == 0, file, line, text,
+                      "status %d of \"%s\", not %d of \"%s\"", code, found, wanted, argument);
 }
 
 /* n floats of the same bits; reports the first that is not. */
@@ -208,7 +222,8 @@ enum { GUARD_PATTERN = 0xA5, GUARD_MARGIN = 512 };
 
 __attribute__((unused)) static guarded guard_make(size_t most_bytes)
 {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE), inside = (most_bytes + 2 * GUARD_MARGIN + page - 1) / page * page;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t inside = (most_bytes + 2 * GUARD_MARGIN + page - 1) / page * page;
     unsigned char *all = mmap(NULL, inside + 2 * page, PROT_NONE, MAP_PRIVATE | GUARD_ANONYMOUS, -1, 0);
     if (all == (unsigned char *)MAP_FAILED || mprotect(all + page, inside, PROT_READ | PROT_WRITE) != 0) {
         printf("cannot map %zu bytes\n", inside);
@@ -268,6 +283,11 @@ __attribute__((unused)) static void *aligned_bytes(size_t bytes)
         exit(2);
     }
     return p;
+}
+
+__attribute__((unused)) static pynn_memory memory_of(size_t bytes)
+{
+    return (pynn_memory){aligned_bytes(bytes), bytes};
 }
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * The arithmetic contract written out again, one float at a time and without regard to speed: what every result must be,
- * to the last bit. It shares with the library only the elementary functions, since their sequence of operations is their
- * definition (tests/c/exhaustive.c holds them against libm), and runs even those on the C library's fmaf.
+ * The arithmetic contract written out again, one float at a time and without regard to speed: what every result must
+ * be, to the last bit. It shares with the library only the elementary functions, since their sequence of operations is
+ * their definition (tests/c/exhaustive.c holds them against libm), and runs even those on the C library's fmaf.
  */
 #ifndef ORACLE_H
 #define ORACLE_H
@@ -172,52 +172,90 @@ ORACLE float o_dropped(float x, const pynn_mask *mask, uint64_t element, double 
 
 /* ---- losses (rule 5) --------------------------------------------------- */
 
+ORACLE double o_weight(const pynn_targets *targets, size_t row)
+{
+    return targets->weights != NULL ? (double)targets->weights[row] : 1.0;
+}
+
+/* What the loss and gradient of rows order[0 .. rows) are divided by. */
+ORACLE double o_divisor(const pynn_targets *targets, const uint32_t *order, size_t rows)
+{
+    double sum = 0.0;
+    if (targets->normalise == PYNN_BY_ROWS) return (double)rows;
+    if (targets->normalise == PYNN_BY_NUMBER) return targets->divisor;
+    for (size_t r = 0; r < rows; r++) sum += o_weight(targets, order != NULL ? order[r] : r);
+    return sum;
+}
+
+/* The loss of a row and its gradient, times scale; t or label is the target, v the output weights or NULL. */
+ORACLE float o_row_loss(float *d, const float *s, const float *t, int32_t label, const float *v, float scale, size_t n,
+                        int32_t kind)
+{
+    float lane[16] = {0}, loss;
+    if (kind == PYNN_CROSS_ENTROPY) {
+        float mass[16] = {0}, largest, given;
+        const float all = o_exponentials(d, s, n, &largest), log_all = m_log(all);
+        for (size_t i = 0; i < n && t != NULL && v != NULL; i++) mass[i % 16] = fmaf(t[i], v[i], mass[i % 16]);
+        given = o_lanes(mass);
+        for (size_t i = 0; i < n; i++) {
+            const float h = o_flush(d[i] / all), term = log_all - (s[i] - largest);
+            if (t == NULL) {
+                const float apart = h - (i == (size_t)label ? 1.0f : 0.0f);
+                d[i] = o_flush((v != NULL ? apart * v[label] : apart) * scale);
+            } else if (v == NULL) {
+                if (t[i] > 0.0f) lane[i % 16] = fmaf(t[i], term, lane[i % 16]);
+                d[i] = o_flush((h - t[i]) * scale);
+            } else {
+                const float goal = t[i] * v[i], part = h * given;
+                if (goal > 0.0f) lane[i % 16] = fmaf(goal, term, lane[i % 16]);
+                d[i] = o_flush((part - goal) * scale);
+            }
+        }
+        if (t != NULL) return o_lanes(lane);
+        loss = log_all - (s[label] - largest);
+        return v != NULL ? v[label] * loss : loss;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const int binary = kind == PYNN_BINARY_CROSS_ENTROPY;
+        const float apart = (binary ? m_sigmoid(s[i]) : s[i]) - t[i], weighted = v != NULL ? apart * v[i] : apart;
+        if (binary) {
+            const float most = s[i] <= 0.0f ? 0.0f : s[i];
+            const float term = (most - s[i] * t[i]) + m_log1p_unit(m_exp(-fabsf(s[i])));
+            const float part = v != NULL ? v[i] * term : term;
+            lane[i % 16] += part;
+        } else {
+            lane[i % 16] = fmaf(weighted, apart, lane[i % 16]);
+        }
+        d[i] = o_flush(weighted * scale);
+    }
+    loss = o_lanes(lane);
+    return kind == PYNN_HALF_SQUARED_ERROR ? loss / 2.0f : kind == PYNN_MEAN_SQUARED_ERROR ? loss / (float)n : loss;
+}
+
 /* Row values, the gradient and the loss of rows order[0 .. rows) (0 .. rows without an order). */
 ORACLE double o_loss(float *losses, float *ds, const float *y, const pynn_targets *targets, const uint32_t *order,
-                     size_t rows, size_t n, int32_t kind, double *weight_sum)
+                     size_t rows, size_t n, int32_t kind, double *divisor)
 {
-    double total = 0.0, sum = 0.0;
-    for (size_t r = 0; r < rows; r++)
-        sum += targets->weights != NULL ? (double)targets->weights[order != NULL ? order[r] : r] : 1.0;
+    const double by = o_divisor(targets, order, rows);
+    double total = 0.0;
     for (size_t r = 0; r < rows; r++) {
         const size_t row = order != NULL ? order[r] : r;
-        const double weight = targets->weights != NULL ? (double)targets->weights[row] : 1.0;
+        const size_t t_stride = targets->stride != 0 ? targets->stride : n;
+        const size_t v_dense = targets->output_weights_stride != 0 ? targets->output_weights_stride : n;
+        const size_t v_stride = targets->same_output_weights ? 0 : v_dense;
+        const float *t = targets->rows != NULL ? targets->rows + row * t_stride : NULL;
+        const float *v = targets->output_weights != NULL ? targets->output_weights + row * v_stride : NULL;
+        const double weight = o_weight(targets, row);
         const double kappa = kind == PYNN_SQUARED_ERROR ? 2.0 : kind == PYNN_MEAN_SQUARED_ERROR ? 2.0 / (double)n : 1.0;
-        const float scale = sum > 0.0 ? (float)(kappa * weight / sum) : 0.0f;
-        const float *s = y + r * n, *t = targets->rows != NULL ? targets->rows + row * targets->stride : NULL;
-        float lane[16] = {0}, *d = ds + r * n;
-        if (kind == PYNN_CROSS_ENTROPY) {
-            float largest;
-            const float all = o_exponentials(d, s, n, &largest), log_all = m_log(all);
-            for (size_t i = 0; i < n; i++) {
-                const float goal = t != NULL ? t[i] : (size_t)targets->labels[row] == i ? 1.0f : 0.0f;
-                const float h = o_flush(d[i] / all), term = log_all - (s[i] - largest);
-                if (goal > 0.0f) lane[i % 16] = fmaf(goal, term, lane[i % 16]);
-                d[i] = o_flush((h - goal) * scale);
-            }
-            losses[r] = t != NULL ? o_lanes(lane) : log_all - (s[targets->labels[row]] - largest);
-        } else if (kind == PYNN_BINARY_CROSS_ENTROPY) {
-            for (size_t i = 0; i < n; i++) {
-                const float most = s[i] <= 0.0f ? 0.0f : s[i];
-                lane[i % 16] += (most - s[i] * t[i]) + m_log1p_unit(m_exp(-fabsf(s[i])));
-                d[i] = o_flush((m_sigmoid(s[i]) - t[i]) * scale);
-            }
-            losses[r] = o_lanes(lane);
-        } else {
-            for (size_t i = 0; i < n; i++) {
-                const float apart = s[i] - t[i];
-                lane[i % 16] = fmaf(apart, apart, lane[i % 16]);
-                d[i] = o_flush(apart * scale);
-            }
-            losses[r] = o_lanes(lane);
-            if (kind == PYNN_HALF_SQUARED_ERROR) losses[r] /= 2.0f;
-            if (kind == PYNN_MEAN_SQUARED_ERROR) losses[r] /= (float)n;
-        }
-        total += weight * (double)losses[r];
+        const int counts = weight < 0.0 || weight > 0.0;
+        const int32_t label = targets->labels == NULL || !counts ? 0 : targets->labels[row];
+        const float scale = by > 0.0 ? (float)(kappa * weight / by) : 0.0f;
+        losses[r] = o_row_loss(ds + r * n, y + r * n, t, label, v, scale, n, kind);
+        if (counts) total += weight * (double)losses[r];
+        for (size_t i = 0; i < n && (!counts || !(by > 0.0)); i++) ds[r * n + i] = 0.0f; /* even where y is infinite */
     }
-    if (weight_sum != NULL) *weight_sum = sum;
-    for (size_t i = 0; !(sum > 0.0) && i < rows * n; i++) ds[i] = 0.0f; /* of weights of 0, even where y is infinite */
-    return sum > 0.0 ? total / sum : 0.0;
+    if (divisor != NULL) *divisor = by;
+    return by > 0.0 ? total / by : 0.0;
 }
 
 /* ---- optimizers (rule 7) ----------------------------------------------- */
@@ -235,17 +273,21 @@ ORACLE void o_update(float *params, float *moments, pynn_state *state, const flo
                      const pynn_optimizer *how, double lr)
 {
     const int adam = how->kind == PYNN_ADAM || how->kind == PYNN_ADAMW;
+    const int given = how->beta1 > 0.0 || how->beta2 > 0.0 || how->epsilon > 0.0;
+    const double beta1 = given ? how->beta1 : 0.9, beta2 = given ? how->beta2 : 0.999;
+    const double epsilon = given ? how->epsilon : 1e-8;
     const float clip = how->clip_norm > 0.0 ? o_clip(grads, net->param_count, how->clip_norm) : 1.0f;
     const float mu = (float)how->momentum;
     float r = 0.0f, l = 0.0f, e = 0.0f;
     size_t at = 0;
+    if (state->steps == 0) state->beta1_power = state->beta2_power = 1.0;
     state->steps += 1;
     if (adam) {
-        state->beta1_power *= how->beta1;
-        state->beta2_power *= how->beta2;
+        state->beta1_power *= beta1;
+        state->beta2_power *= beta2;
         r = sqrtf((float)(1.0 - state->beta2_power));
         l = (float)(lr * (double)r / (1.0 - state->beta1_power));
-        e = (float)(how->epsilon * (double)r);
+        e = (float)(epsilon * (double)r);
     }
     for (size_t layer = 0; layer < net->layer_count; layer++) {
         const size_t inputs = net->layers[layer].inputs, outputs = net->layers[layer].outputs;
@@ -258,8 +300,8 @@ ORACLE void o_update(float *params, float *moments, pynn_state *state, const flo
             if (adam) {
                 float *m = &moments[at], *v = &moments[net->param_count + at];
                 if (is_weight && how->kind == PYNN_ADAMW) w = w * (float)(1.0 - lr * how->weight_decay);
-                *m = o_flush(fmaf((float)how->beta1, *m, (float)(1.0 - how->beta1) * g));
-                *v = o_flush(fmaf((float)how->beta2, *v, ((float)(1.0 - how->beta2) * g) * g));
+                *m = o_flush(fmaf((float)beta1, *m, (float)(1.0 - beta1) * g));
+                *v = o_flush(fmaf((float)beta2, *v, ((float)(1.0 - beta2) * g) * g));
                 w = w - (l * *m) / (sqrtf(*v) + e);
             } else if (how->momentum > 0.0) {
                 float *v = &moments[at];
@@ -328,9 +370,9 @@ ORACLE void o_forward(o_trace *t, const pynn_net *net, const float *params, cons
         } else if (layer->kind == PYNN_DROPOUT) {
             pynn_mask own = mask != NULL ? *mask : (pynn_mask){0};
             own.layer = dropouts++;
-            for (size_t k = 0; k < n; k++) out[k] = mask != NULL ? o_dropped(in[k], &own, k, layer->value) : in[k];
+            for (size_t k = 0; k < n; k++) out[k] = mask != NULL ? o_dropped(in[k], &own, k, layer->p) : in[k];
         } else {
-            for (size_t k = 0; k < n; k++) out[k] = o_activation(in[k], layer->kind, (float)layer->value);
+            for (size_t k = 0; k < n; k++) out[k] = o_activation(in[k], layer->kind, (float)layer->slope);
         }
     }
 }
@@ -359,10 +401,10 @@ ORACLE void o_backward(o_trace *t, float *grads, const pynn_net *net, const floa
             pynn_mask own = mask != NULL ? *mask : (pynn_mask){0};
             own.layer = --dropouts;
             for (size_t k = 0; k < n; k++)
-                din[k] = o_flush(mask != NULL ? o_dropped(dout[k], &own, k, layer->value) : dout[k]);
+                din[k] = o_flush(mask != NULL ? o_dropped(dout[k], &own, k, layer->p) : dout[k]);
         } else {
             for (size_t k = 0; k < n; k++)
-                din[k] = o_activation_back(dout[k], t->x[i][k], t->x[i + 1][k], layer->kind, (float)layer->value);
+                din[k] = o_activation_back(dout[k], t->x[i][k], t->x[i + 1][k], layer->kind, (float)layer->slope);
         }
     }
 }
@@ -370,6 +412,19 @@ ORACLE void o_backward(o_trace *t, float *grads, const pynn_net *net, const floa
 ORACLE int32_t o_loss_end(int32_t loss_kind)
 {
     return loss_kind == PYNN_CROSS_ENTROPY || loss_kind == PYNN_BINARY_CROSS_ENTROPY ? PYNN_SCORES : PYNN_OUTPUTS;
+}
+
+/* Rows of weight 0 in which anything is not finite count as +0 everywhere. */
+ORACLE void o_leave_out(o_trace *t, const pynn_targets *targets, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) {
+        int finite = 1;
+        if (o_weight(targets, r) < 0.0 || o_weight(targets, r) > 0.0) continue;
+        for (size_t i = 0; i <= t->layers; i++)
+            for (size_t k = 0; k < t->width[i]; k++) finite &= fabsf(t->x[i][r * t->width[i] + k]) <= FLT_MAX;
+        for (size_t i = 0; i <= t->layers && !finite; i++)
+            memset(t->x[i] + r * t->width[i], 0, t->width[i] * sizeof(float));
+    }
 }
 
 ORACLE double o_loss_and_grad(o_trace *t, float *grads, const pynn_net *net, const float *params, const float *x,
@@ -380,6 +435,7 @@ ORACLE double o_loss_and_grad(o_trace *t, float *grads, const pynn_net *net, con
     float *losses = calloc(rows, sizeof(float));
     double loss;
     o_forward(t, net, params, x, x_stride, mask, rows);
+    o_leave_out(t, targets, rows);
     loss = o_loss(losses, t->dx[layers], t->x[layers], targets, NULL, rows, net->outputs, loss_kind, NULL);
     o_backward(t, grads, net, params, mask, rows, layers);
     free(losses);

@@ -5,7 +5,8 @@
  *     -Dfloat=double -include tests/c/simd_double.h -DPYNNI_VOCABULARY='"../../tests/c/simd_double.h"'
  *
  * (the path as seen from csrc/kernels) and linked with -lm; the kernels of other instruction sets are compiled without.
- * Before anything else the test calls pynn_isa_set(PYNN_ISA_SCALAR), which leaves out the known answers of binary32.
+ * So kernels read it twice: at first the system headers, later the vocabulary. Before anything else the test calls
+ * pynn_isa_set(PYNN_ISA_SCALAR), which leaves out the known answers of binary32.
  */
 #ifndef PYNN_SIMD_DOUBLE_H
 #define PYNN_SIMD_DOUBLE_H
@@ -25,16 +26,27 @@
 #endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 #endif
 #pragma pop_macro("float")
 
+#endif
+
+#ifdef KERNEL_ISA
+
 /* The scalar vocabulary, but for what knows how many bits a float has; its integer half has no use here. */
+#pragma push_macro("vf_fma")
+#pragma push_macro("vf_sqrt")
+#undef vf_fma
+#undef vf_sqrt
 #define vf_fma vf_fma_binary32
 #define vf_sqrt vf_sqrt_binary32
 #include "../../csrc/kernels/simd_scalar.h"
-#undef vf_fma
-#undef vf_sqrt
+#pragma pop_macro("vf_fma")
+#pragma pop_macro("vf_sqrt")
+#undef vf_bits
+#undef vi_float
 #define vf_bits no_integers_in_double
 #define vi_float no_integers_in_double
 

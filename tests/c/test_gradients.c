@@ -1,7 +1,8 @@
 /*
  * Gradients against central differences: the whole core compiled in double (how: see tests/c/simd_double.h), so that an
- * error of one part in a million is an error of the formulas and not of the arithmetic. Every activation with every loss,
- * at several widths and batch lengths, and every layer that a net may have, in several places.
+ * error of one part in a million is an error of the formulas and not of the arithmetic. Every activation with every
+ * loss, at several widths and batch lengths, weights of rows and outputs, every divisor, and every layer that a net may
+ * have, in several places.
  */
 #include "nets.h"
 
@@ -16,24 +17,25 @@ static pynn_net net;
 static float params[MOST_PARAMS], grads[MOST_PARAMS], again[MOST_PARAMS];
 static float x[MOST_ROWS * MOST_WIDTH], dx[MOST_ROWS * MOST_WIDTH];
 static float y[MOST_ROWS * MOST_WIDTH], ds[MOST_ROWS * MOST_WIDTH], losses[MOST_ROWS];
-static float t[MOST_ROWS * MOST_WIDTH], weights[MOST_ROWS];
+static float t[MOST_ROWS * MOST_WIDTH], weights[MOST_ROWS], output_weights[MOST_ROWS * (MOST_WIDTH + 3)];
 static int32_t labels[MOST_ROWS];
-static void *work;
-static size_t work_bytes;
+static _Alignas(PYNN_MEMORY_ALIGNMENT) unsigned char work_storage[1 << 22], plan_storage[1 << 12];
+static const pynn_memory work = {work_storage, sizeof work_storage};
 
 /* What the loss is a function of, besides parameters and inputs. */
 static struct {
-    size_t rows;
-    int32_t loss, end;
-    pynn_targets targets;
-    const pynn_mask *mask;
+    const pynn_plan *plan;
+    pynn_data data;
+    pynn_options pass; /* to the scores, for a loss that starts from them */
+    int32_t loss;
 } at;
 
 static double loss_here(void)
 {
+    pynn_tape tape = {0};
     double loss = 0.0;
-    CHECK_OK(pynn_forward(y, &net, params, x, net.inputs, at.mask, at.rows, at.end, work, work_bytes));
-    CHECK_OK(pynn_loss(&loss, losses, NULL, y, &at.targets, at.rows, net.outputs, at.loss));
+    CHECK_OK(pynn_forward(y, &tape, at.plan, &at.data, &at.pass, work));
+    CHECK_OK(pynn_loss(&loss, losses, NULL, y, &at.data, net.outputs, at.loss));
     return loss;
 }
 
@@ -68,7 +70,9 @@ static void check_gradient(const char *of, float *p, const float *g, size_t n)
         sampled += g[i] * g[i];
         apart += error * error;
     }
-    CHECK(sqrt(apart) <= TOLERANCE * sqrt(sampled) + 1e-10, "d%s: %g apart, of a norm of %g", of, sqrt(apart), sqrt(sampled));
+    apart = sqrt(apart);
+    sampled = sqrt(sampled);
+    CHECK(apart <= TOLERANCE * sampled + 1e-10, "d%s: %g apart, of a norm of %g", of, apart, sampled);
     for (size_t k = 0; k < DIRECTIONS && n > SAMPLES; k++) {
         double length = 0.0, slope = 0.0, error;
         for (size_t i = 0; i < n; i++) {
@@ -91,70 +95,118 @@ static double nearest_kink(void)
     size_t width = net.inputs, offset = 0;
     double nearest = 1.0;
     uint32_t dropouts = 0;
-    memcpy(a, x, at.rows * width * sizeof *a);
+    memcpy(a, x, at.data.rows * width * sizeof *a);
     for (size_t i = 0; i < net.layer_count; i++) {
         const pynn_layer *layer = &layers[i];
-        const size_t n = at.rows * width;
+        const size_t rows = at.data.rows, n = rows * width;
         if (layer->kind == PYNN_DENSE) {
-            const float *w = params + offset;
-            CHECK_OK(pynn_dense_forward(b, a, width, w, w + width * layer->outputs, at.rows, width, layer->outputs));
+            const pynn_dense dense = {.w = params + offset, .b = params + offset + width * layer->outputs,
+                                      .inputs = width, .outputs = layer->outputs};
+            CHECK_OK(pynn_dense_forward(b, &dense, &(pynn_data){.x = a, .rows = rows}));
             offset += (width + 1) * layer->outputs;
             width = layer->outputs;
-            memcpy(a, b, at.rows * width * sizeof *a);
+            memcpy(a, b, rows * width * sizeof *a);
         } else if (layer->kind == PYNN_SOFTMAX) {
-            CHECK_OK(pynn_softmax_forward(a, a, at.rows, width));
+            CHECK_OK(pynn_softmax_forward(a, a, rows, width));
         } else if (layer->kind == PYNN_DROPOUT) {
-            if (at.mask == NULL) continue;
-            CHECK_OK(pynn_dropout_forward(a, a, &(pynn_mask){at.mask->seed, at.mask->step, dropouts++}, at.rows, width,
-                                          layer->value));
+            pynn_mask mask;
+            if (at.pass.mask == NULL) continue;
+            mask = *at.pass.mask;
+            mask.layer = dropouts++;
+            CHECK_OK(pynn_dropout_forward(a, a, &mask, rows, width, layer->p));
         } else {
             const int has_kink = layer->kind == PYNN_RELU || layer->kind == PYNN_LEAKY_RELU;
             for (size_t k = 0; k < n && has_kink; k++)
                 if (a[k] > 0.0 || a[k] < 0.0) nearest = fmin(nearest, fabs(a[k])); /* dropped ones stay at 0 */
-            CHECK_OK(pynn_activation_forward(a, a, n, layer->kind, layer->value));
+            CHECK_OK(pynn_activation_forward(a, a, n, layer));
         }
     }
     return nearest;
 }
 
-static void check_net(const char *text, size_t rows, int32_t loss, int labelled, int weighted, int drops)
+/* The last layer that a loss needs. */
+static const char *head_of(int32_t loss)
 {
-    const pynn_mask mask = {any_bits(), 3, 0};
+    return loss == PYNN_CROSS_ENTROPY ? "m" : loss == PYNN_BINARY_CROSS_ENTROPY ? "s" : "";
+}
+
+/* What a net is tested with. */
+typedef struct setting {
+    int32_t loss;
+    int labelled, weighted, drops;
+    int output_weights; /* 1: of every row, 2: one row for all */
+    int32_t normalise;
+} setting;
+
+static pynn_targets targets_of(const setting *how)
+{
+    return (pynn_targets){.rows = how->labelled ? NULL : t,
+                          .labels = how->labelled ? labels : NULL,
+                          .weights = how->weighted ? weights : NULL,
+                          .output_weights = how->output_weights ? output_weights : NULL,
+                          .output_weights_stride = how->output_weights == 1 ? net.outputs + 3 : 0,
+                          .same_output_weights = how->output_weights == 2,
+                          .normalise = how->normalise,
+                          .divisor = how->normalise == PYNN_BY_NUMBER ? 2.75 : 0.0};
+}
+
+static void fill_targets(const setting *how, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const size_t n = net.outputs;
+        double sum = 0.0;
+        labels[r] = (int32_t)any_below(n);
+        weights[r] = r % 3 == 1 ? 0.0 : any_float(0.5, 2.0);
+        if (how->normalise != PYNN_BY_WEIGHTS && r % 4 == 2) weights[r] = -weights[r];
+        for (size_t j = 0; j < n; j++) sum += t[r * n + j] = any_float(0.0, 1.0);
+        for (size_t j = 0; j < n && how->loss == PYNN_CROSS_ENTROPY; j++) t[r * n + j] /= sum;
+    }
+    fill_any(output_weights, COUNT(output_weights), 0.25, 3.0);
+    for (size_t i = 2; i < COUNT(output_weights); i += 5) output_weights[i] = 0.0;
+}
+
+static void check_net(const char *text, size_t rows, const setting *how)
+{
+    const pynn_mask mask = {.seed = any_bits(), .step = 3}, *given_mask = how->drops ? &mask : NULL;
+    const pynn_options of_loss = {.loss = how->loss, .mask = given_mask};
+    const int to_scores = how->loss == PYNN_CROSS_ENTROPY || how->loss == PYNN_BINARY_CROSS_ENTROPY;
+    pynn_tape tape = {0};
     double given = -1.0, recomputed;
     int tries = 0;
-    check_case("net %s, %zu rows, loss %d%s%s%s", text, rows, loss, labelled ? ", labels" : "", weighted ? ", weights" : "",
-               drops ? ", dropout" : "");
-    at.rows = rows;
-    at.loss = loss;
-    at.mask = drops ? &mask : NULL;
-    at.end = loss == PYNN_CROSS_ENTROPY || loss == PYNN_BINARY_CROSS_ENTROPY ? PYNN_SCORES : PYNN_OUTPUTS;
+    check_case("net %s, %zu rows, loss %d%s%s%s, output weights %d, by %d", text, rows, how->loss,
+               how->labelled ? ", labels" : "", how->weighted ? ", weights" : "", how->drops ? ", dropout" : "",
+               how->output_weights, how->normalise);
+    at.data = (pynn_data){.x = x, .rows = rows};
+    at.loss = how->loss;
+    at.pass = (pynn_options){.end = to_scores ? PYNN_SCORES : PYNN_OUTPUTS, .mask = given_mask};
     do {
         net_from(text, IN, layers, &net, params, MOST_PARAMS);
         fill_any(x, rows * net.inputs, -1.5, 1.5);
     } while (nearest_kink() < KINK && ++tries < 500);
     CHECK(tries < 500, "no inputs away from the kinks");
-    at.targets = (pynn_targets){labelled ? NULL : t, net.outputs, labelled ? labels : NULL, weighted ? weights : NULL};
-    for (size_t r = 0; r < rows; r++) {
-        double sum = 0.0;
-        labels[r] = (int32_t)any_below(net.outputs);
-        weights[r] = r % 3 == 1 ? 0.0 : any_float(0.5, 2.0);
-        for (size_t j = 0; j < net.outputs; j++) sum += t[r * net.outputs + j] = any_float(0.0, 1.0);
-        for (size_t j = 0; j < net.outputs && loss == PYNN_CROSS_ENTROPY; j++) t[r * net.outputs + j] /= sum;
-    }
-    CHECK_OK(pynn_pass_bytes(&work_bytes, &net, rows));
-    work = aligned_bytes(work_bytes);
+    CHECK_OK(pynn_plan_init(&at.plan, &(pynn_model){.net = &net, .params = params},
+                            (pynn_memory){plan_storage, sizeof plan_storage}));
+    at.data.targets = targets_of(how);
+    fill_targets(how, rows);
 
-    CHECK_OK(pynn_loss_and_grad(&given, grads, &net, params, x, net.inputs, &at.targets, at.mask, rows, loss, work, work_bytes));
+    CHECK_OK(pynn_loss_and_grad(&given, grads, at.plan, &at.data, &of_loss, work));
     recomputed = loss_here();
     CHECK_NEAR(given, recomputed, 1e-14 * (1.0 + fabs(recomputed)));
-    CHECK_OK(pynn_loss(&given, losses, ds, y, &at.targets, rows, net.outputs, loss));
-    CHECK_OK(pynn_forward(y, &net, params, x, net.inputs, at.mask, rows, at.end, work, work_bytes));
-    CHECK_OK(pynn_backward(again, dx, ds, &net, params, x, net.inputs, at.mask, rows, at.end, work, work_bytes));
+    CHECK_OK(pynn_loss(&given, losses, ds, y, &at.data, net.outputs, how->loss));
+    CHECK_OK(pynn_forward(y, &tape, at.plan, &at.data, &at.pass, work));
+    CHECK_OK(pynn_backward(again, dx, ds, &tape, NULL));
     for (size_t i = 0; i < net.param_count; i++)
         if (!CHECK_NEAR(again[i], grads[i], 1e-14 * (1.0 + fabs(grads[i])))) break;
     check_gradient("params", params, grads, net.param_count);
     check_gradient("x", x, dx, rows * net.inputs);
-    free(work);
+
+    CHECK_OK(pynn_input_grad(&given, again, at.plan, &at.data, &of_loss, work));
+    CHECK_NEAR(given, recomputed, 1e-14 * (1.0 + fabs(recomputed)));
+    for (size_t i = 0; i < rows * net.inputs; i++)
+        if (!CHECK_NEAR(again[i], dx[i], 1e-14 * (1.0 + fabs(dx[i])))) break;
+    CHECK_OK(pynn_vjp(again, ds, at.plan, &at.data, &at.pass, work));
+    for (size_t i = 0; i < rows * net.inputs; i++)
+        if (!CHECK_NEAR(again[i], dx[i], 1e-14 * (1.0 + fabs(dx[i])))) break;
 }
 
 /* Every activation with every loss. */
@@ -165,12 +217,13 @@ static void test_grid(void)
         for (int32_t loss = PYNN_SQUARED_ERROR; loss <= PYNN_BINARY_CROSS_ENTROPY; loss++) {
             for (size_t w = 0; w < COUNT(widths); w++) {
                 for (size_t b = 0; b < COUNT(batches); b++) {
-                    const char *head = loss == PYNN_CROSS_ENTROPY ? "m" : loss == PYNN_BINARY_CROSS_ENTROPY ? "s" : "";
                     const size_t outputs = loss == PYNN_CROSS_ENTROPY || widths[w] == 7 ? 3 : widths[w];
+                    const setting how = {.loss = loss, .labelled = loss == PYNN_CROSS_ENTROPY && b == 2,
+                                         .weighted = (w + b) % 2 == 1};
                     char text[64];
                     snprintf(text, sizeof text, "d%zu%cd%zu%cd%zu%s", widths[w], NET_ACTIVATIONS[a],
-                             widths[w], NET_ACTIVATIONS[a], w == 2 ? 4 : outputs, head);
-                    check_net(text, batches[b], loss, loss == PYNN_CROSS_ENTROPY && b == 2, (w + b) % 2 == 1, 0);
+                             widths[w], NET_ACTIVATIONS[a], w == 2 ? 4 : outputs, head_of(loss));
+                    check_net(text, batches[b], &how);
                 }
             }
         }
@@ -196,9 +249,32 @@ static void test_places(void)
         {"d1m", PYNN_CROSS_ENTROPY, 1, 0},               {"d4md4md4m", PYNN_CROSS_ENTROPY, 0, 0},
     };
     for (size_t i = 0; i < COUNT(nets); i++) {
-        check_net(nets[i].text, 17, nets[i].loss, nets[i].labelled, 0, nets[i].drops);
-        check_net(nets[i].text, 3, nets[i].loss, nets[i].labelled, 1, nets[i].drops);
-        check_net(nets[i].text, 1, nets[i].loss, nets[i].labelled, 0, nets[i].drops);
+        setting how = {.loss = nets[i].loss, .labelled = nets[i].labelled, .drops = nets[i].drops};
+        check_net(nets[i].text, 17, &how);
+        check_net(nets[i].text, 1, &how);
+        how.weighted = 1;
+        check_net(nets[i].text, 3, &how);
+    }
+}
+
+/* Weights of outputs, and everything that a batch can be divided by, with every loss. */
+static void test_targets(void)
+{
+    static const size_t outputs[] = {1, 5, 16, 19};
+    for (int32_t loss = PYNN_SQUARED_ERROR; loss <= PYNN_BINARY_CROSS_ENTROPY; loss++) {
+        for (int labelled = 0; labelled <= (loss == PYNN_CROSS_ENTROPY); labelled++) {
+            for (int weights_of = 0; weights_of < 3; weights_of++) {
+                for (int32_t normalise = PYNN_BY_WEIGHTS; normalise <= PYNN_BY_NUMBER; normalise++) {
+                    for (size_t k = 0; k < 2 * COUNT(outputs); k++) {
+                        const setting how = {.loss = loss, .labelled = labelled, .weighted = k % 2 == 0,
+                                             .output_weights = weights_of, .normalise = normalise};
+                        char text[64];
+                        snprintf(text, sizeof text, "d6td%zu%s", outputs[k / 2], head_of(loss));
+                        check_net(text, 7, &how);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -206,8 +282,10 @@ static void test_places(void)
 static void test_random_nets(void)
 {
     static const char middle[] = NET_ACTIVATIONS "mo";
-    for (int turn = 0; turn < 100; turn++) {
-        const int32_t loss = (int32_t)any_below(5);
+    for (int i = 0; i < 100; i++) {
+        const int32_t loss = PYNN_SQUARED_ERROR + (int32_t)any_below(5);
+        const setting how = {.loss = loss, .labelled = loss == PYNN_CROSS_ENTROPY && i % 2, .weighted = i % 3 == 0,
+                             .drops = i % 4 != 0};
         const size_t depth = 1 + any_below(4);
         char text[100];
         size_t n = 0;
@@ -215,9 +293,8 @@ static void test_random_nets(void)
             n += (size_t)snprintf(text + n, sizeof text - n, "d%zu", 2 + any_below(9));
             for (size_t extra = any_below(3); extra > 0; extra--) text[n++] = middle[any_below(sizeof middle - 1)];
         }
-        snprintf(text + n, sizeof text - n, "d3%s",
-                 loss == PYNN_CROSS_ENTROPY ? "m" : loss == PYNN_BINARY_CROSS_ENTROPY ? "s" : "");
-        check_net(text, 1 + any_below(MOST_ROWS), loss, loss == PYNN_CROSS_ENTROPY && turn % 2, turn % 3 == 0, turn % 4 != 0);
+        snprintf(text + n, sizeof text - n, "d3%s", head_of(loss));
+        check_net(text, 1 + any_below(MOST_ROWS), &how);
     }
 }
 
@@ -225,9 +302,10 @@ static void test_random_nets(void)
 static void test_layers_alone(void)
 {
     enum { ROWS = 4, WIDTH = 6, N = ROWS * WIDTH };
-    static const pynn_mask mask = {5, 2, 1};
+    static const pynn_mask mask = {.seed = 5, .step = 2, .layer = 1};
     float s[N], a[N], c[N], d[N];
     for (int32_t kind = PYNN_IDENTITY; kind <= PYNN_DROPOUT; kind++) {
+        const pynn_layer layer = {.kind = kind, .slope = kind == PYNN_LEAKY_RELU ? 0.125 : 0.0};
         double error = 0.0, norm = 0.0;
         check_case("layer kind %d alone", kind);
         fill_any(s, N, -2.0, 2.0);
@@ -237,11 +315,11 @@ static void test_layers_alone(void)
 #define FORWARD(to, from) \
     (kind == PYNN_SOFTMAX   ? pynn_softmax_forward(to, from, ROWS, WIDTH) \
      : kind == PYNN_DROPOUT ? pynn_dropout_forward(to, from, &mask, ROWS, WIDTH, 0.4) \
-                            : pynn_activation_forward(to, from, N, kind, 0.125))
+                            : pynn_activation_forward(to, from, N, &layer))
         CHECK_OK(FORWARD(a, s));
         if (kind == PYNN_SOFTMAX) CHECK_OK(pynn_softmax_backward(d, c, a, ROWS, WIDTH));
         else if (kind == PYNN_DROPOUT) CHECK_OK(pynn_dropout_backward(d, c, &mask, ROWS, WIDTH, 0.4));
-        else CHECK_OK(pynn_activation_backward(d, c, s, a, N, kind, 0.125));
+        else CHECK_OK(pynn_activation_backward(d, c, s, a, N, &layer));
         for (size_t i = 0; i < N; i++) {
             const float kept = s[i];
             double slope = 0.0;
@@ -267,6 +345,7 @@ int main(void)
     test_layers_alone();
     test_grid();
     test_places();
+    test_targets();
     test_random_nets();
     return check_end("test_gradients");
 }

@@ -8,6 +8,14 @@ enum { MOST = 4096, MOST_ROWS = 256 };
 static float y[MOST], t[MOST], ds[MOST], losses[MOST_ROWS], weights[MOST_ROWS];
 static int32_t labels[MOST_ROWS];
 
+/* The loss of the first rows of y. */
+static pynn_status loss_of(double *loss, float *l, float *d, const pynn_targets *targets, size_t rows, size_t n,
+                           int32_t kind)
+{
+    const pynn_data data = {.rows = rows, .targets = *targets};
+    return pynn_loss(loss, l, d, y, &data, n, kind);
+}
+
 /* The loss of a row and its derivative, in double. */
 static double exact(double *d, const float *s, const float *goal, size_t n, int32_t kind)
 {
@@ -50,13 +58,17 @@ static void compare(const pynn_targets *targets, size_t rows, size_t n, int32_t 
 {
     const double eps = 0x1p-23;
     double loss = -1.0, total = 0.0, weight = 0.0, sum = 0.0, size = 0.0;
-    CHECK_OK(pynn_loss(&loss, losses, ds, y, targets, rows, n, kind));
+    CHECK_OK(loss_of(&loss, losses, ds, targets, rows, n, kind));
     for (size_t r = 0; r < rows; r++) weight += targets->weights != NULL ? (double)targets->weights[r] : 1.0;
     for (size_t r = 0; r < rows; r++) {
         double d[MOST], terms = 1.0, row;
         float onehot[MOST] = {0};
         const double w = targets->weights != NULL ? (double)targets->weights[r] : 1.0;
-        const float *goal = targets->rows != NULL ? targets->rows + r * targets->stride : onehot;
+        const float *goal = targets->rows != NULL ? targets->rows + r * n : onehot;
+        if (!(w > 0.0)) {
+            for (size_t i = 0; i < n; i++) CHECK(bits_of(ds[r * n + i]) == 0, "element %zu of row %zu", i, r);
+            continue;
+        }
         if (targets->labels != NULL) onehot[targets->labels[r]] = 1.0f;
         row = exact(d, y + r * n, goal, n, kind);
         if (kind == PYNN_BINARY_CROSS_ENTROPY)
@@ -72,7 +84,8 @@ static void compare(const pynn_targets *targets, size_t rows, size_t n, int32_t 
         total += w * row;
         size += w * terms;
     }
-    if (sum <= (double)FLT_MAX) CHECK_NEAR(loss, weight > 0.0 ? total / weight : 0.0, 8.0 * eps * (1.0 + size / weight));
+    if (sum <= (double)FLT_MAX)
+        CHECK_NEAR(loss, weight > 0.0 ? total / weight : 0.0, 8.0 * eps * (1.0 + size / weight));
     CHECK_NEAR(loss, weight > 0.0 ? sum / weight : 0.0, 1e-15 * fabs(sum));
 }
 
@@ -82,10 +95,11 @@ static void test_formulas(void)
     for (int32_t kind = PYNN_SQUARED_ERROR; kind <= PYNN_BINARY_CROSS_ENTROPY; kind++) {
         for (size_t k = 0; k < COUNT(shapes); k++) {
             const size_t rows = shapes[k][0], n = shapes[k][1];
-            for (int turn = 0; turn < 4; turn++) {
-                const int labelled = kind == PYNN_CROSS_ENTROPY && turn % 2 == 1;
-                const pynn_targets targets = {labelled ? NULL : t, n, labelled ? labels : NULL, turn >= 2 ? weights : NULL};
-                check_case("loss %d, %zu x %zu, turn %d", kind, rows, n, turn);
+            for (int way = 0; way < 4; way++) {
+                const int labelled = kind == PYNN_CROSS_ENTROPY && way % 2 == 1;
+                const pynn_targets targets = {.rows = labelled ? NULL : t, .labels = labelled ? labels : NULL,
+                                              .weights = way >= 2 ? weights : NULL};
+                check_case("loss %d, %zu x %zu, way %d", kind, rows, n, way);
                 fill_any(y, rows * n, -8.0f, 8.0f);
                 fill_any(t, rows * n, 0.0f, 1.0f);
                 fill_any(weights, rows, 0.0f, 3.0f);
@@ -108,7 +122,7 @@ static const float extremes[] = {0.0f, -0.0f, 50.0f, -50.0f, 1e4f, -1e4f, 3e38f,
 static void test_extremes(void)
 {
     enum { PAIRS = COUNT(extremes) * COUNT(extremes) };
-    const pynn_targets by_label = {NULL, 0, labels, NULL}, by_row = {t, 2, NULL, NULL};
+    const pynn_targets by_label = {.labels = labels}, by_row = {.rows = t};
     for (int32_t label = 0; label < 2; label++) {
         for (size_t r = 0; r < PAIRS; r++) {
             y[2 * r] = extremes[r / COUNT(extremes)];
@@ -129,7 +143,7 @@ static void test_extremes(void)
     compare(&by_row, 1, 2, PYNN_CROSS_ENTROPY);
     CHECK(losses[0] <= 0.0f && losses[0] >= 0.0f, "%g", (double)losses[0]);
     y[0] = -200.0f, t[0] = 1.0f; /* binary: the loss is the score */
-    compare(&(pynn_targets){t, 1, NULL, NULL}, 1, 1, PYNN_BINARY_CROSS_ENTROPY);
+    compare(&by_row, 1, 1, PYNN_BINARY_CROSS_ENTROPY);
 }
 
 /* A NaN or an infinite maximum in one row stays in that row. */
@@ -141,7 +155,7 @@ static void test_rows_apart(void)
         for (int n = 3; n <= N; n += 16) {
             for (size_t k = 0; k < COUNT(spoilers); k++) {
                 const size_t width = (size_t)n;
-                const pynn_targets rows = {t, width, NULL, NULL}, by_label = {NULL, 0, labels, NULL};
+                const pynn_targets rows = {.rows = t}, by_label = {.labels = labels};
                 for (int labelled = 0; labelled <= (kind == PYNN_CROSS_ENTROPY); labelled++) {
                     float d[ROWS * N], l[ROWS];
                     double loss;
@@ -149,9 +163,9 @@ static void test_rows_apart(void)
                     fill_any(y, ROWS * width, -4.0f, 4.0f);
                     fill_any(t, ROWS * width, 0.0f, 1.0f);
                     for (size_t r = 0; r < ROWS; r++) labels[r] = (int32_t)(r % width);
-                    CHECK_OK(pynn_loss(&loss, l, d, y, labelled ? &by_label : &rows, ROWS, width, kind));
+                    CHECK_OK(loss_of(&loss, l, d, labelled ? &by_label : &rows, ROWS, width, kind));
                     y[4 * width + 1] = spoilers[k];
-                    CHECK_OK(pynn_loss(&loss, losses, ds, y, labelled ? &by_label : &rows, ROWS, width, kind));
+                    CHECK_OK(loss_of(&loss, losses, ds, labelled ? &by_label : &rows, ROWS, width, kind));
                     CHECK(!(fabs(loss) <= DBL_MAX), "the loss is %g", loss);
                     CHECK(!(fabsf(losses[4]) <= FLT_MAX), "the row's loss is %g", (double)losses[4]);
                     for (size_t r = 0; r < ROWS; r++) {
@@ -168,29 +182,29 @@ static void test_rows_apart(void)
 static void test_weights(void)
 {
     enum { ROWS = 6, N = 4 };
-    const pynn_targets plain = {t, N, NULL, NULL}, weighted = {t, N, NULL, weights};
+    const pynn_targets plain = {.rows = t}, weighted = {.rows = t, .weights = weights};
     fill_any(y, ROWS * N, -2.0f, 2.0f);
     fill_any(t, ROWS * N, 0.0f, 1.0f);
     for (int32_t kind = PYNN_SQUARED_ERROR; kind <= PYNN_BINARY_CROSS_ENTROPY; kind++) {
         float d[ROWS * N], l[ROWS];
         double loss = -1.0, other = -1.0;
         check_case("weights of loss %d", kind);
-        CHECK_OK(pynn_loss(&loss, l, d, y, &plain, ROWS, N, kind));
+        CHECK_OK(loss_of(&loss, l, d, &plain, ROWS, N, kind));
         for (size_t r = 0; r < ROWS; r++) weights[r] = 2.0f; /* only ratios count */
-        CHECK_OK(pynn_loss(&other, losses, ds, y, &weighted, ROWS, N, kind));
+        CHECK_OK(loss_of(&other, losses, ds, &weighted, ROWS, N, kind));
         CHECK_SAME_DOUBLE(other, loss);
         CHECK_SAME(losses, l, ROWS);
         CHECK_SAME(ds, d, ROWS * N);
 
         for (size_t r = 0; r < ROWS; r++) weights[r] = r < 3 ? 1.0f : 0.0f; /* a weight of 0 removes a row */
-        CHECK_OK(pynn_loss(&loss, l, d, y, &plain, 3, N, kind));
-        CHECK_OK(pynn_loss(&other, losses, ds, y, &weighted, ROWS, N, kind));
+        CHECK_OK(loss_of(&loss, l, d, &plain, 3, N, kind));
+        CHECK_OK(loss_of(&other, losses, ds, &weighted, ROWS, N, kind));
         CHECK_SAME_DOUBLE(other, loss);
         CHECK_SAME(ds, d, 3 * N);
         for (size_t i = 3 * N; i < ROWS * N; i++) CHECK(bits_of(ds[i]) == 0, "element %zu is %g", i, (double)ds[i]);
 
         memset(weights, 0, sizeof weights);
-        CHECK_OK(pynn_loss(&other, losses, ds, y, &weighted, ROWS, N, kind));
+        CHECK_OK(loss_of(&other, losses, ds, &weighted, ROWS, N, kind));
         CHECK_SAME_DOUBLE(other, 0.0);
         for (size_t i = 0; i < ROWS * N; i++) CHECK(bits_of(ds[i]) == 0, "element %zu is %g", i, (double)ds[i]);
     }
@@ -210,8 +224,8 @@ static void test_labels(void)
             labels[r] = (int32_t)any_below(n);
             t[r * n + (size_t)labels[r]] = 1.0f;
         }
-        CHECK_OK(pynn_loss(&loss, l, d, y, &(pynn_targets){NULL, 0, labels, NULL}, ROWS, n, PYNN_CROSS_ENTROPY));
-        CHECK_OK(pynn_loss(&other, losses, ds, y, &(pynn_targets){t, n, NULL, NULL}, ROWS, n, PYNN_CROSS_ENTROPY));
+        CHECK_OK(loss_of(&loss, l, d, &(pynn_targets){.labels = labels}, ROWS, n, PYNN_CROSS_ENTROPY));
+        CHECK_OK(loss_of(&other, losses, ds, &(pynn_targets){.rows = t}, ROWS, n, PYNN_CROSS_ENTROPY));
         CHECK_SAME(losses, l, ROWS);
         CHECK_SAME(ds, d, ROWS * n);
         CHECK_SAME_DOUBLE(other, loss);

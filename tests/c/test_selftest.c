@@ -6,15 +6,14 @@
 
 enum { WORKERS = 7 };
 
-static void *workspace;
-static size_t workspace_bytes;
+static pynn_memory workspace;
 
 static void check_runs(const pynn_executor *executor)
 {
     for (size_t run = 0; pynn_selftest_name(run) != NULL; run++) {
         char digest[PYNN_DIGEST];
         check_case("%s", pynn_selftest_name(run));
-        CHECK_OK(pynn_selftest(digest, run, executor, workspace, workspace_bytes));
+        CHECK_OK(pynn_selftest(digest, run, executor, workspace));
         CHECK(strlen(digest) == PYNN_DIGEST - 1, "%zu characters", strlen(digest));
     }
 }
@@ -25,14 +24,14 @@ static void test_workers(void)
     check_runs(NULL);
     for (size_t i = 0; i < COUNT(counts); i++) {
         pynn_executor executor;
+        pynn_memory memory;
         size_t bytes;
-        void *memory;
         if (pynn_threads_bytes(&bytes, counts[i]) == PYNN_NO_THREADS) continue;
-        memory = aligned_bytes(bytes);
-        CHECK_OK(pynn_threads_start(&executor, memory, bytes, counts[i]));
+        memory = memory_of(bytes);
+        CHECK_OK(pynn_threads_start(&executor, counts[i], memory));
         check_runs(&executor);
         CHECK_OK(pynn_threads_stop(&executor));
-        free(memory);
+        free(memory.start);
     }
 }
 
@@ -50,7 +49,7 @@ static void test_environments(void)
         wanted = environment() | FLUSHES;
         set_environment(wanted);
         for (size_t run = 0; pynn_selftest_name(run) != NULL; run++)
-            wrong += pynn_selftest(digest, run, NULL, workspace, workspace_bytes) != PYNN_OK;
+            wrong += pynn_selftest(digest, run, NULL, workspace) != PYNN_OK;
         mode = fegetround();
         CHECK((environment() & ~0x3Fu) == (wanted & ~0x3Fu), "%x became %x", wanted, environment());
         wrong += pynn_broken_rule() != NULL;
@@ -62,20 +61,35 @@ static void test_environments(void)
     }
 }
 
+static void never_run(void *context, void (*task)(void *argument, size_t worker), void *argument)
+{
+    (void)context, (void)task, (void)argument;
+    CHECK(0, "a refused executor was run");
+}
+
 static void test_refusals(void)
 {
+    const pynn_executor idle = {.workers = 2}, reserved = {.workers = 2, .run = never_run, .reserved = {0, 1}};
     char digest[PYNN_DIGEST];
+    pynn_memory spoilt = workspace;
     size_t bytes = 0, runs = 0;
     while (pynn_selftest_name(runs) != NULL) runs++;
     check_case("refusals");
+    CHECK(runs >= 35, "%zu runs", runs);
     CHECK_STATUS(PYNN_NULL_POINTER, pynn_selftest_bytes(NULL, 1));
     CHECK_STATUS(PYNN_BAD_SIZE, pynn_selftest_bytes(&bytes, 0));
     CHECK_STATUS(PYNN_TOO_LARGE, pynn_selftest_bytes(&bytes, SIZE_MAX));
-    CHECK_STATUS(PYNN_NULL_POINTER, pynn_selftest(NULL, 0, NULL, workspace, workspace_bytes));
-    CHECK_STATUS(PYNN_NULL_POINTER, pynn_selftest(digest, 0, NULL, NULL, workspace_bytes));
-    CHECK_STATUS(PYNN_BAD_INDEX, pynn_selftest(digest, runs, NULL, workspace, workspace_bytes));
-    CHECK_STATUS(PYNN_BAD_WORKSPACE, pynn_selftest(digest, runs - 1, NULL, workspace, 64));
-    CHECK_STATUS(PYNN_BAD_WORKSPACE, pynn_selftest(digest, runs - 1, NULL, (char *)workspace + 4, workspace_bytes - 4));
+    CHECK(bytes == 0, "refused, but gave %zu", bytes);
+    CHECK_STATUS(PYNN_NULL_POINTER, pynn_selftest(NULL, 0, NULL, workspace));
+    CHECK_STATUS(PYNN_NULL_POINTER, pynn_selftest(digest, 0, NULL, (pynn_memory){NULL, workspace.bytes}));
+    CHECK(digest[0] == '\0', "a digest of nothing");
+    CHECK_STATUS(PYNN_BAD_INDEX, pynn_selftest(digest, runs, NULL, workspace));
+    CHECK_STATUS(PYNN_NULL_POINTER, pynn_selftest(digest, 0, &idle, workspace));
+    CHECK_STATUS(PYNN_BAD_VALUE, pynn_selftest(digest, runs - 1, &reserved, workspace));
+    spoilt.bytes = 64;
+    CHECK_STATUS(PYNN_BAD_MEMORY, pynn_selftest(digest, runs - 1, NULL, spoilt));
+    spoilt = (pynn_memory){(char *)workspace.start + 4, workspace.bytes - 4};
+    CHECK_STATUS(PYNN_BAD_MEMORY, pynn_selftest(digest, runs - 1, NULL, spoilt));
     CHECK(pynn_broken_rule() == NULL, "%s", pynn_broken_rule());
     CHECK_OK(pynn_selftest_bytes(&bytes, 1));
     CHECK(bytes < 1150000, "%zu bytes", bytes); /* as pynn.h says */
@@ -89,10 +103,11 @@ static void test_all(void)
 
 int main(void)
 {
-    CHECK_OK(pynn_selftest_bytes(&workspace_bytes, WORKERS));
-    workspace = aligned_bytes(workspace_bytes);
+    size_t bytes = 0;
+    CHECK_OK(pynn_selftest_bytes(&bytes, WORKERS));
+    workspace = memory_of(bytes);
     every_isa(test_all);
     test_refusals();
-    free(workspace);
+    free(workspace.start);
     return check_end("test_selftest");
 }

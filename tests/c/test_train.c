@@ -6,11 +6,10 @@
  *     test_train            the tests
  *     test_train --print    tests/c/golden.h, as this build would have it
  */
-#include "check.h"
+#include "digest.h"
+#include "golden.h"
 
 #include <fenv.h>
-
-#include "golden.h"
 
 enum { MOST_ROWS = 700, MOST_IN = 40, MOST_OUT = 12, MOST_PARAMS = 32768, MOST_STEPS = 600 };
 
@@ -24,43 +23,64 @@ static uint32_t order[MOST_ROWS];
 static double rates[MOST_STEPS];
 static float gathered[MOST_ROWS * MOST_IN], gathered_t[MOST_ROWS * MOST_OUT], gathered_weights[MOST_ROWS];
 static int32_t gathered_labels[MOST_ROWS];
-static unsigned char work_storage[(1 << 22) + 64];
+static _Alignas(PYNN_MEMORY_ALIGNMENT) unsigned char work_storage[1 << 22], plan_storage[2][1 << 12];
 
-static void *workspace(size_t bytes)
+static pynn_memory workspace(size_t bytes)
 {
-    CHECK(bytes <= sizeof work_storage - 64, "a workspace of %zu bytes", bytes);
-    return work_storage + (64 - (uintptr_t)work_storage % 64) % 64;
+    CHECK(bytes <= sizeof work_storage, "a workspace of %zu bytes", bytes);
+    return (pynn_memory){work_storage, bytes};
+}
+
+/* The net with an array of parameters; there are two plans at a time. */
+static const pynn_plan *plan_of(const float *values, size_t which)
+{
+    const pynn_plan *plan = NULL;
+    CHECK_OK(pynn_plan_init(&plan, &(pynn_model){.net = &net, .params = values},
+                            (pynn_memory){plan_storage[which], sizeof plan_storage[which]}));
+    return plan;
 }
 
 /* Who works; NULL: the calling thread. */
 static const pynn_executor *executor;
 
-static size_t train_bytes(const pynn_optimizer *how, size_t batch)
+static pynn_memory train_memory(const pynn_plan *plan, const pynn_trainer *trainer, size_t batch)
 {
     size_t bytes = 0;
-    CHECK_OK(pynn_train_bytes(&bytes, &net, how, batch, executor != NULL ? executor->workers : 1));
-    return bytes;
+    CHECK_OK(pynn_train_bytes(&bytes, plan, trainer, batch));
+    return workspace(bytes);
 }
 
 static const pynn_optimizer optimizers[] = {
-    {PYNN_SGD, 0, 0.0, 0, 0, 0, 0.0, 0.0},         {PYNN_SGD, 0, 0.9, 0, 0, 0, 0.001, 0.0},
-    {PYNN_SGD, 1, 0.9, 0, 0, 0, 0.0, 1.0},         {PYNN_ADAM, 0, 0, 0.9, 0.999, 1e-8, 0.0, 0.0},
-    {PYNN_ADAMW, 0, 0, 0.9, 0.99, 1e-8, 0.05, 0.5},
+    {.kind = PYNN_SGD},
+    {.kind = PYNN_SGD, .momentum = 0.9, .weight_decay = 0.001},
+    {.kind = PYNN_SGD, .momentum = 0.9, .nesterov = 1, .clip_norm = 1.0},
+    {.kind = PYNN_ADAM, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8},
+    {.kind = PYNN_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.05, .clip_norm = 0.5},
 };
 static const char *const optimizer_names[] = {"sgd", "momentum", "nesterov_clipped", "adam", "adamw_clipped"};
+
+static pynn_layer dense(size_t in, size_t out)
+{
+    return (pynn_layer){.kind = PYNN_DENSE, .inputs = in, .outputs = out};
+}
+
+static pynn_layer layer_of(int32_t kind)
+{
+    return (pynn_layer){.kind = kind, .slope = kind == PYNN_LEAKY_RELU ? 0.125 : 0.0};
+}
 
 /* A net of dense layers in - hidden - hidden - out with the activation between them, a dropout if p > 0, and a head. */
 static void make_net(size_t in, size_t hidden, size_t out, int32_t activation, double p, int32_t head)
 {
     size_t n = 0;
-    layers[n++] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, in, hidden, 0.0};
-    layers[n++] = (pynn_layer){activation, 0, 0, 0, 0.125};
-    if (p > 0.0) layers[n++] = (pynn_layer){PYNN_DROPOUT, 0, 0, 0, p};
-    layers[n++] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, hidden, hidden, 0.0};
-    layers[n++] = (pynn_layer){activation, 0, 0, 0, 0.125};
-    if (p > 0.0) layers[n++] = (pynn_layer){PYNN_DROPOUT, 0, 0, 0, p};
-    layers[n++] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, hidden, out, 0.0};
-    if (head != PYNN_DENSE) layers[n++] = (pynn_layer){head, 0, 0, 0, 0.125};
+    layers[n++] = dense(in, hidden);
+    layers[n++] = layer_of(activation);
+    if (p > 0.0) layers[n++] = (pynn_layer){.kind = PYNN_DROPOUT, .p = p};
+    layers[n++] = dense(hidden, hidden);
+    layers[n++] = layer_of(activation);
+    if (p > 0.0) layers[n++] = (pynn_layer){.kind = PYNN_DROPOUT, .p = p};
+    layers[n++] = dense(hidden, out);
+    if (head != PYNN_DENSE) layers[n++] = layer_of(head);
     CHECK_OK(pynn_net_init(&net, layers, n));
     CHECK(net.param_count <= MOST_PARAMS, "%zu parameters", net.param_count);
 }
@@ -86,12 +106,13 @@ static void make_data(size_t rows, size_t in, size_t stride, size_t out)
     }
 }
 
-static void start(pynn_state *state, pynn_totals *totals)
+/* Parameters and moments as they are at first, and who trains them. */
+static pynn_trainer start(const pynn_optimizer *how, int32_t loss, uint64_t seed)
 {
-    CHECK_OK(pynn_net_draw(params, &net, 3));
+    CHECK_OK(pynn_params_init(params, &net, 3));
     memset(moments, 0, sizeof moments);
-    *state = (pynn_state){0, 1.0, 1.0};
-    *totals = (pynn_totals){0.0, 0.0};
+    return (pynn_trainer){.optimizer = *how, .loss = loss, .seed = seed, .params = params, .moments = moments,
+                          .executor = executor, .failed_layer = 1234};
 }
 
 /* ---- a step by hand ---------------------------------------------------- */
@@ -99,38 +120,45 @@ static void start(pynn_state *state, pynn_totals *totals)
 /* x = 3, w1 = 1, b1 = 1 gives 4, relu keeps it; w2 = 2, b2 = -5 gives 3; t = 1, so that L = 4 and dL/dy = 4. */
 static void test_by_hand(void)
 {
-    static const pynn_layer two[] = {{PYNN_DENSE, 0, 1, 1, 0.0}, {PYNN_RELU, 0, 0, 0, 0.0}, {PYNN_DENSE, 0, 1, 1, 0.0}};
-    static const pynn_optimizer sgd = {PYNN_SGD, 0, 0.0, 0, 0, 0, 0.0, 0.0};
+    static const pynn_layer two[] = {{.inputs = 1, .outputs = 1}, {.kind = PYNN_RELU}, {.inputs = 1, .outputs = 1}};
     static const float gradients[] = {24.0f, 8.0f, 16.0f, 4.0f}, learned[] = {-2.0f, 0.0f, 0.0f, -5.5f};
     const float input = 3.0f, target = 1.0f;
-    const pynn_targets targets = {&target, 1, NULL, NULL};
+    const pynn_data data = {.x = &input, .rows = 1, .targets = {.rows = &target}};
+    const pynn_options options = {.loss = PYNN_SQUARED_ERROR};
     const uint32_t first = 0;
     const double rate = 0.125;
+    const pynn_batches batches = {.order = &first, .count = 1, .size = 1, .learning_rates = &rate};
+    const pynn_memory work = workspace(sizeof work_storage);
+    const pynn_plan *plan;
     float w[] = {1.0f, 1.0f, 2.0f, -5.0f}, g[4], out = 0.0f, dx = 0.0f, dy = 4.0f;
-    pynn_state state = {0, 1.0, 1.0};
-    pynn_totals totals = {0.0, 0.0};
+    pynn_trainer trainer = {.loss = PYNN_SQUARED_ERROR, .params = w};
+    pynn_tape tape = {0};
     double loss = 0.0;
-    size_t bytes = 0;
-    void *work;
     check_case("by hand");
     CHECK_OK(pynn_net_init(&net, two, 3));
-    bytes = train_bytes(&sgd, 1);
-    work = workspace(bytes);
-    CHECK_OK(pynn_predict(&out, &net, w, &input, 1, 1, PYNN_OUTPUTS, NULL, work, sizeof work_storage - 64));
+    plan = plan_of(w, 0);
+    CHECK_OK(pynn_predict(&out, plan, &data, NULL, work));
     CHECK(out == 3.0f, "%g", (double)out);
-    CHECK_OK(pynn_loss_and_grad(&loss, g, &net, w, &input, 1, &targets, NULL, 1, PYNN_SQUARED_ERROR, work, bytes));
+    CHECK_OK(pynn_loss_and_grad(&loss, g, plan, &data, &options, work));
     CHECK_SAME_DOUBLE(loss, 4.0);
     CHECK_SAME(g, gradients, 4);
-    CHECK_OK(pynn_forward(&out, &net, w, &input, 1, NULL, 1, PYNN_OUTPUTS, work, bytes));
-    CHECK_OK(pynn_backward(g, &dx, &dy, &net, w, &input, 1, NULL, 1, PYNN_OUTPUTS, work, bytes));
+    CHECK_OK(pynn_forward(&out, &tape, plan, &data, NULL, work));
+    CHECK_OK(pynn_backward(g, &dx, &dy, &tape, NULL));
     CHECK_SAME(g, gradients, 4);
     CHECK(dx == 8.0f, "%g", (double)dx);
-    CHECK_OK(pynn_train_steps(w, NULL, &state, &totals, NULL, &net, &sgd, &input, 1, &targets, 1, &first, 1, 1, &rate, 1,
-                              PYNN_SQUARED_ERROR, 0, NULL, work, bytes));
+    loss = 0.0;
+    dx = 0.0f;
+    CHECK_OK(pynn_input_grad(&loss, &dx, plan, &data, &options, work));
+    CHECK_SAME_DOUBLE(loss, 4.0);
+    CHECK(dx == 8.0f, "%g", (double)dx);
+    dx = 0.0f;
+    CHECK_OK(pynn_vjp(&dx, &dy, plan, &data, NULL, work));
+    CHECK(dx == 8.0f, "%g", (double)dx);
+    CHECK_OK(pynn_train_steps(&trainer, plan, &data, &batches, work));
     CHECK_SAME(w, learned, 4);
-    CHECK(state.steps == 1, "%" PRIu64, state.steps);
-    CHECK_SAME_DOUBLE(totals.loss, 4.0);
-    CHECK_SAME_DOUBLE(totals.weight, 1.0);
+    CHECK(trainer.state.steps == 1, "%" PRIu64, trainer.state.steps);
+    CHECK_SAME_DOUBLE(trainer.totals.loss, 4.0);
+    CHECK_SAME_DOUBLE(trainer.totals.weight, 1.0);
 }
 
 /* ---- many steps in one call, and one at a time ------------------------- */
@@ -142,34 +170,43 @@ typedef struct run {
     double dropout;
 } run;
 
+static pynn_data data_of(const run *r)
+{
+    return (pynn_data){.x = x, .rows = r->rows, .stride = r->stride,
+                       .targets = {.rows = r->labelled ? NULL : t, .labels = r->labelled ? labels : NULL,
+                                   .weights = r->weighted ? weights : NULL}};
+}
+
 static void check_run(const run *r, const pynn_optimizer *how)
 {
-    const size_t steps = (r->count - 1) / r->batch + 1, bytes = train_bytes(how, r->batch);
-    const pynn_targets targets = {r->labelled ? NULL : t, r->out, r->labelled ? labels : NULL,
-                                  r->weighted ? weights : NULL};
+    const size_t steps = (r->count - 1) / r->batch + 1;
     const uint64_t seed = 99;
-    void *work = workspace(bytes);
-    pynn_state state, alone = {0, 1.0, 1.0};
-    pynn_totals totals, sums = {0.0, 0.0};
-    size_t where = 1234, pass_bytes = 0;
+    const pynn_data data = data_of(r);
+    const pynn_batches batches = {.order = order, .count = r->count, .size = r->batch, .learning_rates = rates};
+    const pynn_plan *plan = plan_of(params, 0), *other = plan_of(other_params, 1);
+    pynn_trainer trainer = start(how, r->loss, seed), alone = trainer;
+    pynn_memory work = train_memory(plan, &trainer, r->batch);
+    size_t bytes = 0;
+    alone.params = other_params;
+    alone.moments = other_moments;
     CHECK_OK(pynn_permutation(order, r->rows, 8, 0));
     for (size_t k = r->rows; k < r->count; k++) order[k] = (uint32_t)(k % r->rows); /* some rows twice */
     for (size_t k = 0; k < steps; k++) rates[k] = 0.01 / (1.0 + 0.1 * (double)k);
     if (r->weighted) /* the second batch counts for nothing */
         for (size_t k = r->batch; k < 2 * r->batch && k < r->count; k++) weights[order[k]] = 0.0f;
-    start(&state, &totals);
     memcpy(other_params, params, sizeof params);
     memcpy(other_moments, moments, sizeof moments);
-    CHECK_OK(pynn_train_steps(params, moments, &state, &totals, &where, &net, how, x, r->stride, &targets, r->rows, order,
-                              r->count, r->batch, rates, steps, r->loss, seed, executor, work, bytes));
-    CHECK(where == 1234, "a layer was named: %zu", where);
+    CHECK_OK(pynn_train_steps(&trainer, plan, &data, &batches, work));
+    CHECK(trainer.failed_layer == 1234, "a layer was named: %zu", trainer.failed_layer);
 
-    CHECK_OK(pynn_pass_bytes(&pass_bytes, &net, r->batch));
     for (size_t k = 0; k < steps; k++) {
         const size_t from = k * r->batch, n = r->count - from < r->batch ? r->count - from : r->batch;
-        const pynn_mask mask = {seed, (uint32_t)alone.steps, 0};
-        const pynn_targets batch = {r->labelled ? NULL : gathered_t, r->out, r->labelled ? gathered_labels : NULL,
-                                    r->weighted ? gathered_weights : NULL};
+        const pynn_mask mask = {.seed = seed, .step = (uint32_t)alone.state.steps};
+        const pynn_options options = {.loss = r->loss, .mask = &mask};
+        const pynn_data batch = {.x = gathered, .rows = n,
+                                 .targets = {.rows = r->labelled ? NULL : gathered_t,
+                                             .labels = r->labelled ? gathered_labels : NULL,
+                                             .weights = r->weighted ? gathered_weights : NULL}};
         double loss = 0.0, weight = 0.0, total = 0.0;
         for (size_t i = 0; i < n; i++) {
             const size_t row = order[from + i];
@@ -180,21 +217,23 @@ static void check_run(const run *r, const pynn_optimizer *how)
             weight += r->weighted ? (double)weights[row] : 1.0;
         }
         if (!(weight > 0.0)) continue;
-        CHECK_OK(pynn_loss_and_grad(&loss, grads, &net, other_params, gathered, r->in, &batch, &mask, n, r->loss, work,
-                                    pass_bytes));
-        CHECK_OK(pynn_update(other_params, other_moments, &alone, NULL, grads, &net, how, rates[k]));
+        CHECK_OK(pynn_loss_and_grad_bytes(&bytes, other, &batch, &options));
+        CHECK_OK(pynn_loss_and_grad(&loss, grads, other, &batch, &options, workspace(bytes)));
+        CHECK_OK(pynn_update(&alone, other, grads, rates[k]));
         total = loss * weight;
-        sums.loss += total;
-        sums.weight += weight;
+        alone.totals.loss += total;
+        alone.totals.weight += weight;
     }
     CHECK_SAME(params, other_params, net.param_count);
     CHECK_SAME(moments, other_moments, 2 * net.param_count);
-    CHECK(state.steps == alone.steps, "%" PRIu64 " steps, not %" PRIu64, state.steps, alone.steps);
-    CHECK_SAME_DOUBLE(state.beta1_power, alone.beta1_power);
-    CHECK_SAME_DOUBLE(state.beta2_power, alone.beta2_power);
-    CHECK_SAME_DOUBLE(totals.weight, sums.weight);
-    CHECK_NEAR(totals.loss, sums.loss, 1e-12 * fabs(sums.loss));
-    if (r->weighted && steps > 2) CHECK(state.steps < steps, "%" PRIu64 " of %zu steps", state.steps, steps);
+    CHECK(trainer.state.steps == alone.state.steps, "%" PRIu64 " steps, not %" PRIu64, trainer.state.steps,
+          alone.state.steps);
+    CHECK_SAME_DOUBLE(trainer.state.beta1_power, alone.state.beta1_power);
+    CHECK_SAME_DOUBLE(trainer.state.beta2_power, alone.state.beta2_power);
+    CHECK_SAME_DOUBLE(trainer.totals.weight, alone.totals.weight);
+    CHECK_NEAR(trainer.totals.loss, alone.totals.loss, 1e-12 * fabs(alone.totals.loss));
+    if (r->weighted && steps > 2)
+        CHECK(trainer.state.steps < steps, "%" PRIu64 " of %zu steps", trainer.state.steps, steps);
 }
 
 static void test_runs(void)
@@ -228,12 +267,12 @@ static void test_wide_runs(void)
     for (size_t k = 0; k < COUNT(optimizers); k += 2) {
         const size_t in = wide.in, hidden = wide.hidden;
         check_case("wide run, %s", optimizer_names[k]);
-        layers[0] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, in, 40, 0.0};
-        layers[1] = (pynn_layer){PYNN_RELU, 0, 0, 0, 0.0};
-        layers[2] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, 40, hidden, 0.0};
-        layers[3] = (pynn_layer){PYNN_GELU, 0, 0, 0, 0.0};
-        layers[4] = (pynn_layer){PYNN_DENSE, PYNN_INIT_AUTO, hidden, wide.out, 0.0};
-        layers[5] = (pynn_layer){PYNN_SOFTMAX, 0, 0, 0, 0.0};
+        layers[0] = dense(in, 40);
+        layers[1] = layer_of(PYNN_RELU);
+        layers[2] = dense(40, hidden);
+        layers[3] = layer_of(PYNN_GELU);
+        layers[4] = dense(hidden, wide.out);
+        layers[5] = layer_of(PYNN_SOFTMAX);
         CHECK_OK(pynn_net_init(&net, layers, 6));
         make_data(wide.rows, in, wide.stride, wide.out);
         check_run(&wide, &optimizers[k]);
@@ -242,56 +281,31 @@ static void test_wide_runs(void)
 
 /* ---- digests ----------------------------------------------------------- */
 
-/* FNV-1a over little-endian bytes; a NaN has no defined bits and must not come here. */
-static uint64_t fnv(uint64_t hash, uint64_t bits, int bytes)
-{
-    for (int i = 0; i < bytes; i++) hash = (hash ^ (bits >> 8 * i & 0xFF)) * 0x100000001B3u;
-    return hash;
-}
-static uint64_t fnv_floats(uint64_t hash, const float *p, size_t n)
-{
-    size_t nans = 0;
-    for (size_t i = 0; i < n; i++) {
-        nans += p[i] != p[i];
-        hash = fnv(hash, bits_of(p[i]), 4);
-    }
-    CHECK(nans == 0, "%zu of the numbers of a digest are NaN", nans);
-    return hash;
-}
-static uint64_t fnv_double(uint64_t hash, double d)
-{
-    uint64_t bits;
-    memcpy(&bits, &d, sizeof bits);
-    return fnv(hash, bits, 8);
-}
-#define FNV_START 0xCBF29CE484222325u
-
-/* `epochs` shuffled epochs; the digest of all that training has made. No arithmetic here or in make_data needs rounding,
- * so that the caller may have set it as he likes. */
+/* `epochs` shuffled epochs; the digest of all that training has made. No arithmetic here or in make_data needs
+ * rounding, so that the caller may have set it as he likes. */
 static uint64_t train_digest(const run *r, const pynn_optimizer *how, uint32_t epochs)
 {
-    const size_t steps = (r->count - 1) / r->batch + 1, bytes = train_bytes(how, r->batch);
-    const pynn_targets targets = {r->labelled ? NULL : t, r->out, r->labelled ? labels : NULL,
-                                  r->weighted ? weights : NULL};
+    const size_t steps = (r->count - 1) / r->batch + 1;
+    const pynn_data data = data_of(r);
+    const pynn_batches batches = {.order = order, .count = r->count, .size = r->batch, .learning_rates = rates};
+    const pynn_plan *plan = plan_of(params, 0);
+    pynn_trainer trainer = start(how, r->loss, 5);
+    const pynn_memory work = train_memory(plan, &trainer, r->batch);
     size_t count = 0;
-    pynn_state state;
-    pynn_totals totals;
     uint64_t hash = FNV_START;
-    start(&state, &totals);
     CHECK_OK(pynn_optimizer_moments(&count, how));
     for (uint32_t epoch = 0; epoch < epochs; epoch++) {
         for (size_t k = 0; k < steps; k++) rates[k] = epoch % 2 ? 0x1p-6 : 0x1p-7;
         CHECK_OK(pynn_permutation(order, r->count, 8, epoch));
-        CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, how, x, r->stride, &targets, r->rows, order,
-                                  r->count, r->batch, rates, steps, r->loss, 5, executor, workspace(bytes), bytes));
+        CHECK_OK(pynn_train_steps(&trainer, plan, &data, &batches, work));
     }
     hash = fnv_floats(hash, params, net.param_count);
     hash = fnv_floats(hash, moments, count * net.param_count);
-    hash = fnv(hash, state.steps, 8);
-    hash = fnv_double(hash, state.beta1_power);
-    hash = fnv_double(hash, state.beta2_power);
-    hash = fnv_double(hash, totals.loss);
-    return fnv_double(hash, totals.weight);
+    hash = fnv(hash, trainer.state.steps, 8);
+    hash = fnv_double(hash, trainer.state.beta1_power);
+    hash = fnv_double(hash, trainer.state.beta2_power);
+    hash = fnv_double(hash, trainer.totals.loss);
+    return fnv_double(hash, trainer.totals.weight);
 }
 
 /* 500 steps of a small net: an optimizer with relu, or an activation with Adam. */
@@ -312,11 +326,11 @@ static const char *const loss_names[] = {"squared", "half_squared", "mean_square
 /* Every loss, with dropout and weights, and inner sizes beyond a block of 256: inputs of a layer, rows of a batch. */
 static uint64_t loss_run(size_t loss)
 {
-    const run r = {12, 14, 20, 3, 330, 330, 300, PYNN_SILU, (int32_t)loss, 0, 1, 0.25};
+    const run r = {12, 14, 20, 3, 330, 330, 300, PYNN_SILU, PYNN_SQUARED_ERROR + (int32_t)loss, 0, 1, 0.25};
     check_seed = 11 + loss;
     make_net(r.in, r.hidden, r.out, r.activation, r.dropout, head_of(r.loss));
     make_data(r.rows, r.in, r.stride, r.out);
-    for (size_t i = 0; loss == PYNN_CROSS_ENTROPY && i < r.rows; i++) /* rows that sum to 1 */
+    for (size_t i = 0; r.loss == PYNN_CROSS_ENTROPY && i < r.rows; i++) /* rows that sum to 1 */
         t[i * 3] = 0.5f, t[i * 3 + 1] = labels[i] ? 0.375f : 0.125f, t[i * 3 + 2] = labels[i] ? 0.125f : 0.375f;
     return train_digest(&r, &optimizers[loss], 3);
 }
@@ -326,12 +340,12 @@ static uint64_t wide_run(size_t which)
     const run r = {10, 10, 0, 12, 40, 40, 20, 0, PYNN_CROSS_ENTROPY, 1, 0, 0.0};
     const int32_t activation = which ? PYNN_GELU : PYNN_RELU;
     check_seed = 23 + which;
-    layers[0] = (pynn_layer){PYNN_DENSE, PYNN_INIT_HE_UNIFORM, r.in, 300, 0.0};
-    layers[1] = (pynn_layer){activation, 0, 0, 0, 0.0};
-    layers[2] = (pynn_layer){PYNN_DENSE, PYNN_INIT_GLOROT_NORMAL, 300, 67, 0.0};
-    layers[3] = (pynn_layer){PYNN_SOFTPLUS, 0, 0, 0, 0.0};
-    layers[4] = (pynn_layer){PYNN_DENSE, PYNN_INIT_GLOROT_UNIFORM, 67, r.out, 0.0};
-    layers[5] = (pynn_layer){PYNN_SOFTMAX, 0, 0, 0, 0.0};
+    layers[0] = (pynn_layer){.init = PYNN_INIT_HE_UNIFORM, .inputs = r.in, .outputs = 300};
+    layers[1] = layer_of(activation);
+    layers[2] = (pynn_layer){.init = PYNN_INIT_GLOROT_NORMAL, .inputs = 300, .outputs = 67};
+    layers[3] = layer_of(PYNN_SOFTPLUS);
+    layers[4] = (pynn_layer){.init = PYNN_INIT_GLOROT_UNIFORM, .inputs = 67, .outputs = r.out};
+    layers[5] = layer_of(PYNN_SOFTMAX);
     CHECK_OK(pynn_net_init(&net, layers, 6));
     make_data(r.rows, r.in, r.stride, r.out);
     return train_digest(&r, &optimizers[which ? 4 : 1], 2);
@@ -342,21 +356,22 @@ static uint64_t function_run(size_t i)
 {
     enum { N = 8192 };
     static float s[N], a[N], da[N];
-    const int32_t kind = PYNN_IDENTITY + (int32_t)i;
+    const pynn_layer layer = layer_of(PYNN_IDENTITY + (int32_t)i);
     for (size_t k = 0; k < N; k++) {
         s[k] = k % 2 ? (float)((int)(k / 2) - 2048) * 0x1p-6f : float_of((uint32_t)(k << 19 | 0x5A5A5));
         if (!(fabsf(s[k]) <= FLT_MAX)) s[k] = 0.0f;
         da[k] = (float)((int)(k % 17) - 8);
     }
-    CHECK_OK(pynn_activation_forward(a, s, N, kind, 0.125));
-    CHECK_OK(pynn_activation_backward(da, da, s, a, N, kind, 0.125));
+    CHECK_OK(pynn_activation_forward(a, s, N, &layer));
+    CHECK_OK(pynn_activation_backward(da, da, s, a, N, &layer));
     return fnv_floats(fnv_floats(FNV_START, a, N), da, N);
 }
 
-static uint64_t draw_run(size_t init)
+static uint64_t init_run(size_t init)
 {
     static float w[4000], b[40];
-    CHECK_OK(pynn_dense_draw(w, b, 100, 40, (int32_t)init + PYNN_INIT_HE_NORMAL, 0x123456789ABCDEF, 2));
+    const pynn_layer layer = {.init = PYNN_INIT_HE_NORMAL + (int32_t)init, .inputs = 100, .outputs = 40};
+    CHECK_OK(pynn_dense_init(w, b, &layer, 0x123456789ABCDEF, 2));
     return fnv_floats(FNV_START, w, 4000);
 }
 
@@ -364,7 +379,7 @@ static uint64_t draw_run(size_t init)
 
 static const char *const activation_names[] = {"identity", "relu", "leaky_relu", "sigmoid",
                                                "tanh",     "softplus", "gelu",   "silu"};
-static const char *const draw_names[] = {"he_normal", "he_uniform", "glorot_normal", "glorot_uniform"};
+static const char *const init_names[] = {"he_normal", "he_uniform", "glorot_normal", "glorot_uniform"};
 static const char *const wide_names[] = {"relu", "gelu"};
 
 static const struct digests {
@@ -378,12 +393,13 @@ static const struct digests {
     {"loss", loss_names, COUNT(loss_names), loss_run},
     {"wide", wide_names, COUNT(wide_names), wide_run},
     {"function", activation_names, COUNT(activation_names), function_run},
-    {"draw", draw_names, COUNT(draw_names), draw_run},
+    {"draw", init_names, COUNT(init_names), init_run},
 };
 
 static void print_golden(void)
 {
-    printf("/* Digests of the runs of tests/c/test_train.c, the same on every machine; made by test_train --print. They change\n"
+    printf("/* Digests of the runs of tests/c/test_train.c, the same on every machine; made by test_train --print. "
+           "They change\n"
            " * only with the arithmetic contract. */\n"
            "static const struct golden {\n"
            "    const char *kind, *name;\n"
@@ -418,8 +434,8 @@ static void test_golden(void)
     CHECK(found == COUNT(goldens), "%zu of %zu stored digests were made", found, COUNT(goldens));
 }
 
-/* The digests again, with the work shared out: by an executor of our own, whose workers take turns backwards, and by the
- * library's threads. */
+/* The digests again, with the work shared out: by an executor of our own, whose workers take turns backwards, and by
+ * the library's threads. */
 static void backwards(void *context, void (*task)(void *argument, size_t worker), void *argument)
 {
     for (size_t worker = *(const size_t *)context; worker-- > 0;) task(argument, worker);
@@ -433,20 +449,20 @@ static void test_executors(void)
             const uint64_t wanted = tables[i].run(k);
             for (size_t w = 0; w < COUNT(workers); w++) {
                 size_t count = workers[w], bytes = 0;
-                pynn_executor one = {count, &count, backwards};
-                void *memory;
+                pynn_executor one = {.workers = count, .context = &count, .run = backwards};
+                pynn_memory memory;
                 uint64_t digest;
                 check_case("digest %s %s, %zu workers", tables[i].kind, tables[i].names[k], count);
                 executor = &one;
                 digest = tables[i].run(k);
                 CHECK(digest == wanted, "%016" PRIx64 ", not %016" PRIx64, digest, wanted);
                 CHECK_OK(pynn_threads_bytes(&bytes, count));
-                memory = aligned_bytes(bytes);
-                CHECK_OK(pynn_threads_start(&one, memory, bytes, count));
+                memory = memory_of(bytes);
+                CHECK_OK(pynn_threads_start(&one, count, memory));
                 digest = tables[i].run(k);
                 CHECK(digest == wanted, "threads: %016" PRIx64 ", not %016" PRIx64, digest, wanted);
                 CHECK_OK(pynn_threads_stop(&one));
-                free(memory);
+                free(memory.start);
                 executor = NULL;
             }
         }
@@ -456,29 +472,29 @@ static void test_executors(void)
 /* Long runs learn: what the digests are of is worth being the same. */
 static void test_learning(void)
 {
-    static const pynn_optimizer adam = {PYNN_ADAM, 0, 0, 0.9, 0.999, 1e-8, 0.0, 0.0};
-    const pynn_targets targets = {t, 1, NULL, NULL};
     const size_t rows = 256;
-    pynn_state state;
-    pynn_totals totals;
+    const pynn_data data = {.x = x, .rows = rows, .targets = {.rows = t}};
+    const pynn_batches batches = {.order = order, .size = 32, .learning_rates = rates};
+    const pynn_optimizer adam = pynn_adam();
+    const pynn_plan *plan;
+    pynn_trainer trainer;
     double first = 0.0;
     check_case("learning");
     check_seed = 5;
     make_net(4, 16, 1, PYNN_TANH, 0.0, PYNN_DENSE);
     make_data(rows, 4, 4, 1);
     for (size_t r = 0; r < rows; r++) t[r] = 0.5f * x[4 * r] * x[4 * r + 1] - x[4 * r + 2];
-    start(&state, &totals);
+    plan = plan_of(params, 0);
+    trainer = start(&adam, PYNN_SQUARED_ERROR, 0);
     for (uint32_t epoch = 0; epoch < 60; epoch++) {
-        const size_t bytes = train_bytes(&adam, 32);
         for (size_t k = 0; k < 8; k++) rates[k] = 0.01;
-        totals = (pynn_totals){0.0, 0.0};
+        trainer.totals = (pynn_totals){0};
         CHECK_OK(pynn_permutation(order, rows, 1, epoch));
-        CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, &adam, x, 4, &targets, rows, order, rows, 32,
-                                  rates, 8, PYNN_SQUARED_ERROR, 0, NULL, workspace(bytes), bytes));
-        if (epoch == 0) first = totals.loss;
+        CHECK_OK(pynn_train_steps(&trainer, plan, &data, &batches, train_memory(plan, &trainer, 32)));
+        if (epoch == 0) first = trainer.totals.loss;
     }
-    CHECK(totals.loss < 0.02 * first, "the loss went from %g to %g", first, totals.loss);
-    CHECK(state.steps == 480, "%" PRIu64 " steps", state.steps);
+    CHECK(trainer.totals.loss < 0.02 * first, "the loss went from %g to %g", first, trainer.totals.loss);
+    CHECK(trainer.state.steps == 480, "%" PRIu64 " steps", trainer.state.steps);
 }
 
 /* ---- divergence -------------------------------------------------------- */
@@ -486,93 +502,82 @@ static void test_learning(void)
 static void test_loss_not_finite(void)
 {
     static float before_params[MOST_PARAMS], before_moments[2 * MOST_PARAMS];
-    static const uint32_t rows[] = {0, 1, 2, 3, 4, 5};
-    const pynn_targets targets = {t, 2, NULL, NULL};
+    const pynn_data data = {.x = x, .rows = 6, .targets = {.rows = t}};
+    const pynn_batches good = {.count = 4, .size = 2, .learning_rates = rates};
+    const pynn_batches all = {.count = 6, .size = 2, .learning_rates = rates};
     for (size_t k = 0; k < COUNT(optimizers); k++) {
-        pynn_state state, before;
-        pynn_totals totals, totals_before;
-        size_t where = 77, bytes;
-        void *work;
+        const pynn_plan *plan;
+        pynn_trainer trainer, before;
+        pynn_memory work;
         check_case("loss not finite, %s", optimizer_names[k]);
         make_net(3, 8, 2, PYNN_RELU, 0.0, PYNN_DENSE);
         make_data(6, 3, 3, 2);
-        bytes = train_bytes(&optimizers[k], 2);
-        work = workspace(bytes);
         for (size_t i = 0; i < 3; i++) rates[i] = 0.01;
-        start(&state, &totals); /* two good steps, for comparison */
-        CHECK_OK(pynn_train_steps(params, moments, &state, &totals, NULL, &net, &optimizers[k], x, 3, &targets, 6, rows, 4, 2,
-                                  rates, 2, PYNN_SQUARED_ERROR, 0, NULL, work, bytes));
+        plan = plan_of(params, 0);
+        before = start(&optimizers[k], PYNN_SQUARED_ERROR, 0);
+        work = train_memory(plan, &before, 2);
+        CHECK_OK(pynn_train_steps(&before, plan, &data, &good, work)); /* two good steps, for comparison */
         memcpy(before_params, params, sizeof params);
         memcpy(before_moments, moments, sizeof moments);
-        before = state;
-        totals_before = totals;
         t[5 * 2] = k % 2 ? INFINITY : NAN; /* a third step that fails */
-        start(&state, &totals);
-        CHECK_STATUS(PYNN_LOSS_NOT_FINITE,
-                     pynn_train_steps(params, moments, &state, &totals, &where, &net, &optimizers[k], x, 3, &targets, 6, rows,
-                                      6, 2, rates, 3, PYNN_SQUARED_ERROR, 0, NULL, work, bytes));
+        trainer = start(&optimizers[k], PYNN_SQUARED_ERROR, 0);
+        CHECK_STATUS(PYNN_LOSS_NOT_FINITE, pynn_train_steps(&trainer, plan, &data, &all, work));
         CHECK_SAME(params, before_params, net.param_count);
         CHECK_SAME(moments, before_moments, 2 * net.param_count);
-        CHECK(state.steps == 2 && before.steps == 2, "%" PRIu64 " steps", state.steps);
-        CHECK_SAME_DOUBLE(state.beta1_power, before.beta1_power);
-        CHECK_SAME_DOUBLE(state.beta2_power, before.beta2_power);
-        CHECK_SAME_DOUBLE(totals.loss, totals_before.loss);
-        CHECK_SAME_DOUBLE(totals.weight, totals_before.weight);
-        CHECK(where == 77, "a layer was named: %zu", where);
+        CHECK(trainer.state.steps == 2 && before.state.steps == 2, "%" PRIu64 " steps", trainer.state.steps);
+        CHECK_SAME_DOUBLE(trainer.state.beta1_power, before.state.beta1_power);
+        CHECK_SAME_DOUBLE(trainer.state.beta2_power, before.state.beta2_power);
+        CHECK_SAME_DOUBLE(trainer.totals.loss, before.totals.loss);
+        CHECK_SAME_DOUBLE(trainer.totals.weight, before.totals.weight);
+        CHECK(trainer.failed_layer == 1234, "a layer was named: %zu", trainer.failed_layer);
     }
 }
 
 /* The layer whose parameters are spoilt is named. A moment that overflows the next update spoils just the one. */
 static void test_parameter_not_finite(void)
 {
-    static const uint32_t rows[] = {0, 1, 2, 3};
-    const pynn_targets targets = {t, 2, NULL, NULL};
-    static const size_t dense[] = {0, 2, 4};
+    static const size_t dense_layers[] = {0, 2, 4};
+    const pynn_data data = {.x = x, .rows = 4, .targets = {.rows = t}};
+    const pynn_batches one = {.learning_rates = rates};
     for (size_t k = 1; k < COUNT(optimizers); k++) {
-        for (size_t which = 0; which < COUNT(dense); which++) {
+        for (size_t which = 0; which < COUNT(dense_layers); which++) {
             for (int bias = 0; bias < 2; bias++) {
-                const pynn_layer *layer = &layers[dense[which]];
-                pynn_state state;
-                pynn_totals totals;
-                size_t where = 77, at = 0, bytes;
-                check_case("layer %zu not finite, %s", dense[which], optimizer_names[k]);
+                const pynn_layer *layer = &layers[dense_layers[which]];
+                const pynn_plan *plan;
+                pynn_trainer trainer;
+                size_t at = 0, weight_count;
+                check_case("layer %zu not finite, %s", dense_layers[which], optimizer_names[k]);
                 make_net(3, 8, 2, PYNN_TANH, 0.0, PYNN_DENSE);
                 make_data(4, 3, 3, 2);
-                bytes = train_bytes(&optimizers[k], 4);
-                start(&state, &totals);
-                CHECK_OK(pynn_net_offset(&at, &net, dense[which]));
-                moments[at + (bias ? layer->inputs * layer->outputs : any_below(layer->inputs * layer->outputs))] = 3e38f;
+                plan = plan_of(params, 0);
+                trainer = start(&optimizers[k], PYNN_SQUARED_ERROR, 0);
+                CHECK_OK(pynn_net_offset(&at, &net, dense_layers[which]));
+                weight_count = layer->inputs * layer->outputs;
+                moments[at + (bias ? weight_count : any_below(weight_count))] = 3e38f;
                 rates[0] = 10.0;
                 CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
-                             pynn_train_steps(params, moments, &state, &totals, &where, &net, &optimizers[k], x, 3, &targets,
-                                              4, rows, 4, 4, rates, 1, PYNN_SQUARED_ERROR, 0, NULL, workspace(bytes), bytes));
-                CHECK(where == dense[which], "layer %zu", where);
-                CHECK(state.steps == 1, "%" PRIu64 " steps", state.steps);
-                start(&state, &totals);
-                moments[at] = 3e38f; /* where may be NULL */
-                CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
-                             pynn_train_steps(params, moments, &state, &totals, NULL, &net, &optimizers[k], x, 3, &targets, 4,
-                                              rows, 4, 4, rates, 1, PYNN_SQUARED_ERROR, 0, NULL, workspace(bytes), bytes));
+                             pynn_train_steps(&trainer, plan, &data, &one, train_memory(plan, &trainer, 4)));
+                CHECK(trainer.failed_layer == dense_layers[which], "layer %zu", trainer.failed_layer);
+                CHECK(trainer.state.steps == 1, "%" PRIu64 " steps", trainer.state.steps);
             }
         }
     }
     for (size_t which = 0; which < 3; which++) { /* plain SGD: a chain of single weights, where one gradient is 100 */
-        static const pynn_layer chain[] = {{PYNN_DENSE, 0, 1, 1, 0.0}, {PYNN_DENSE, 0, 1, 1, 0.0}, {PYNN_DENSE, 0, 1, 1, 0.0}};
+        static const pynn_layer one_weight = {.inputs = 1, .outputs = 1};
+        const pynn_layer chain[] = {one_weight, one_weight, one_weight};
         float w[] = {1.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0.0f}, input = 1.0f, target = 0.5f;
-        const pynn_targets goal = {&target, 1, NULL, NULL};
-        pynn_state state = {0, 1.0, 1.0};
-        pynn_totals totals = {0.0, 0.0};
-        size_t where = 77, bytes;
+        const pynn_data row = {.x = &input, .rows = 1, .targets = {.rows = &target}};
+        pynn_trainer trainer = {.loss = PYNN_SQUARED_ERROR, .params = w, .failed_layer = 1234};
+        const pynn_plan *plan;
         check_case("layer %zu not finite, plain", which);
         CHECK_OK(pynn_net_init(&net, chain, 3));
-        bytes = train_bytes(&optimizers[0], 1);
+        plan = plan_of(w, 0);
         w[2 * which] = 0.01f;
         *(which == 0 ? &input : &w[2 * which - 2]) = 100.0f;
         rates[0] = 1e38;
         CHECK_STATUS(PYNN_PARAMETER_NOT_FINITE,
-                     pynn_train_steps(w, NULL, &state, &totals, &where, &net, &optimizers[0], &input, 1, &goal, 1, rows, 1, 1,
-                                      rates, 1, PYNN_SQUARED_ERROR, 0, NULL, workspace(bytes), bytes));
-        CHECK(where == which, "layer %zu", where);
+                     pynn_train_steps(&trainer, plan, &row, &one, train_memory(plan, &trainer, 1)));
+        CHECK(trainer.failed_layer == which, "layer %zu", trainer.failed_layer);
     }
 }
 
@@ -640,7 +645,7 @@ static void test_traps(void)
     check_case("traps");
     control_set((before & ~(uint64_t)0x3F) & ~(uint64_t)UNMASKED);
     first = pynn_softmax_forward(h, s, 2, 3);
-    second = pynn_activation_forward(s, s, 6, PYNN_GELU, 0.0);
+    second = pynn_activation_forward(s, s, 6, &(pynn_layer){.kind = PYNN_GELU});
     after = control_get();
     control_set(before);
     CHECK_OK(first);

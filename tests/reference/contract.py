@@ -249,33 +249,51 @@ def ordered_sum(numbers):
     return functools.reduce(lambda total, x: total + float(x), numbers, 0.0)
 
 
-def loss(kind, y, t, weights):
-    """The weighted sum of the losses of the rows, the sum of weights, the losses, and ds."""
+def divisor(normalise, weights):
+    """D of a batch: by "weights", by "rows", or the number that is given."""
+    return {"weights": ordered_sum(weights), "rows": float(len(weights))}.get(normalise, normalise)
+
+
+def scales(kappa, weights, d):
+    """c_r."""
+    return np.array([kappa * float(w) / d if d else 0 for w in weights]).astype(F)[:, None]
+
+
+def loss(kind, y, t, weights, normalise="weights", output_weights=None):
+    """The weighted sum of the losses of the rows, D, the losses, and ds. output_weights: (B, O)."""
+    counts = np.asarray(weights) != 0
     kappa = {"squared_error": 2.0, "mean_squared_error": 2.0 / y.shape[1]}.get(kind, 1.0)
-    weight = ordered_sum(weights)
-    scale = np.array([kappa * float(w) / weight if weight else 0 for w in weights]).astype(F)[:, None]
+    v = np.ones_like(y) if output_weights is None else output_weights
+    whole = F(1)  # what h is multiplied by
     if kind == "cross_entropy":
         d, e, total = softmax_parts(y)
         term = log(total) - d
         h = flushed(e / total)
         if t.ndim == 1:
-            label = t
-            each = np.take_along_axis(term, label[:, None], 1)
-            t = F(np.arange(y.shape[1]) == label[:, None])
+            label = np.where(counts, t, 0)[:, None]
+            v = np.take_along_axis(v, label, 1)
+            each = v * np.take_along_axis(term, label, 1)
+            t = F(np.arange(y.shape[1]) == label)
         else:
+            targets, t = t, t * v
             each = reduced(y, lambda lanes, p: np.where(t[:, p] > 0, fma(t[:, p], term[:, p], lanes), lanes))
+            if output_weights is not None:
+                whole = reduced(y, lambda lanes, p: fma(targets[:, p], v[:, p], lanes))
+            v = F(1)
     elif kind == "binary_cross_entropy":
         h = sigmoid(y)
-        term = (FORWARD["relu"](y) - y * t) + log1p(exp(-np.abs(y)))
+        term = v * ((FORWARD["relu"](y) - y * t) + log1p(exp(-np.abs(y))))
         each = reduced(y, lambda lanes, p: lanes + term[:, p])
     else:
         h = y
         d = y - t
-        each = reduced(y, lambda lanes, p: fma(d[:, p], d[:, p], lanes))
+        each = reduced(y, lambda lanes, p: fma(v[:, p] * d[:, p], d[:, p], lanes))
         each = each / F({"half_squared_error": 2, "mean_squared_error": y.shape[1]}.get(kind, 1))
-    each = each[:, 0]
+    each = np.where(counts, each[:, 0], F(0))
     total = ordered_sum(float(w) * float(x) for w, x in zip(weights, each, strict=True))
-    return total, weight, each, flushed((h - t) * scale)
+    d = divisor(normalise, weights)
+    ds = flushed(((h * whole - t) * v) * scales(kappa, weights, d))
+    return total, d, each, np.where(counts[:, None], ds, F(0))
 
 
 # ---- 7: optimizers ----------------------------------------------------------------------------------------
@@ -315,6 +333,11 @@ def step(optimizer, w, g, moments, powers, decays, clip=0.0):
     if decay and optimizer.kind == "adamw":
         w = np.where(decays, w * F(1 - lr * decay), w)
     return w - (length * moments[0]) / (np.sqrt(moments[1]) + epsilon)
+
+
+def kind_of(optimizer):
+    """Another one than before starts moments and powers afresh."""
+    return optimizer.kind, bool(getattr(optimizer, "momentum", 0))
 
 
 # ---- 10: random numbers -----------------------------------------------------------------------------------
@@ -379,7 +402,7 @@ def normal(n, deviation, seed, layer=0):
     return (radius * cospi(F(2) * unit(random[1::2]))) * F(deviation)
 
 
-def draw(inputs, outputs, init, seed, layer):
+def initial(inputs, outputs, init, seed, layer=0):
     """The weight of a dense layer."""
     fan = inputs if init.startswith("he") else inputs + outputs
     kind, variance = (normal, 2) if init.endswith("normal") else (uniform, 6)
@@ -398,7 +421,7 @@ class Net:
         for layer, behind in zip(layers, [*layers[1:], None], strict=True):
             if isinstance(layer, tuple):
                 init = "he_normal" if behind in he else "glorot_uniform"
-                weight = draw(*layer, init, seed, len(self.parameters) // 2)
+                weight = initial(*layer, init, seed, len(self.parameters) // 2)
                 self.parameters += [weight, np.zeros(layer[1], F)]
 
     @property
@@ -459,33 +482,55 @@ class Net:
                 ds = softmax_backward(ds, a)
             elif layer == "dropout":
                 dropouts -= 1
-                ds = flushed(self.dropped(ds, mask, dropouts))
+                ds = ds if mask is None else flushed(self.dropped(ds, mask, dropouts))
             else:
                 ds = flushed(BACKWARD[layer](ds, s, a))
         return np.concatenate(grads[::-1]), ds
 
-    def loss_and_grad(self, x, t, weights, kind, mask):
-        """The weighted sum of losses, the sum of weights, and the flat gradient."""
+    def loss_and_grad(self, x, t, weights, kind, mask, normalise="weights", output_weights=None):
+        """The weighted sum of losses, D, the flat gradient, and dx."""
+        counts = np.asarray(weights)[:, None] != 0
+        x = np.where(counts | np.isfinite(x).all(axis=1, keepdims=True), x, F(0))
         values = self.forward(x, "scores" if kind.endswith("cross_entropy") else "outputs", mask)
-        total, weight, _, ds = loss(kind, values[-1], t, weights)
-        if not weight:
-            return 0.0, 0.0, np.zeros_like(self.flat)
-        return total, weight, self.backward(values, ds, mask)[0]
+        total, d, _, ds = loss(kind, values[-1], t, weights, normalise, output_weights)
+        if not d:
+            return 0.0, 0.0, np.zeros_like(self.flat), np.zeros_like(x)
+        values = [np.where(counts | np.isfinite(value), value, F(0)) for value in values]
+        return total, d, *self.backward(values, ds, mask)
+
+    def own_gradient(self, x, dscores, weights, mask):
+        """The flat gradient under a loss of one's own."""
+        ds = dscores.astype(F) * scales(1, weights, ordered_sum(weights))
+        return self.backward(self.forward(x, "scores", mask), ds, mask)[0]
 
 
-def train(net, optimizer, clip, x, t, weights, kind, batch, epochs, mask):
-    """Shuffled epochs of steps. Yields (loss, weight) of each; at last moments, powers and steps done."""
-    p, seed, steps = mask
-    moments, powers = [np.zeros_like(net.flat), np.zeros_like(net.flat)], [1.0, 1.0]
-    for epoch in range(epochs):
-        order, total, weight = permutation(len(x), seed, epoch), 0.0, 0.0
+class Training:
+    """What training keeps from step to step."""
+
+    def __init__(self, net):
+        self.net, self.kind, self.steps, self.epochs = net, None, 0, 0
+
+    def update(self, optimizer, grads, clip=0.0):
+        """One step."""
+        if self.kind != kind_of(optimizer):
+            self.kind, self.powers = kind_of(optimizer), [1.0, 1.0]
+            self.moments = [np.zeros_like(grads), np.zeros_like(grads)]
+        net = self.net
+        net.flat = step(optimizer, net.flat, grads, self.moments, self.powers, net.decays, clip)
+        self.steps += 1
+
+    def epoch(self, optimizer, clip, x, t, weights, kind, batch, p, seed, normalise="weights", v=None):
+        """Shuffled batches: the sums of their weighted losses, and of their D."""
+        order, sums = permutation(len(x), seed, self.epochs), np.zeros(2)
         for first in range(0, len(x), batch):
             rows = order[first : first + batch]
-            loss_sum, w, grads = net.loss_and_grad(x[rows], t[rows], weights[rows], kind, (p, seed, steps))
-            if not w:
-                continue
-            assert math.isfinite(loss_sum)
-            net.flat = step(optimizer, net.flat, grads, moments, powers, net.decays, clip)
-            steps, total, weight = steps + 1, total + loss_sum, weight + w
-        yield total, weight
-    yield moments, powers, steps
+            total, d, grads, _ = self.net.loss_and_grad(
+                *(x[rows], t[rows], weights[rows], kind, (p, seed, self.steps), normalise),
+                output_weights=None if v is None else v[rows],
+            )
+            if d:
+                assert math.isfinite(total)
+                self.update(optimizer, grads, clip)
+                sums += total, d
+        self.epochs += 1
+        return map(float, sums)

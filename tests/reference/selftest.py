@@ -64,7 +64,7 @@ def random_numbers():
     yield np.array(contract.words(300, 0xFFFFFFFF, DRAWN, 0xFEDCBA9876543210, 2**40 - 7))
     yield np.array(contract.permutation(300, SEED, 3))
     for init in INITS:
-        yield contract.draw(11, 13, init, SEED, 5)
+        yield contract.initial(11, 13, init, SEED, 5)
 
 
 def functions():
@@ -107,37 +107,37 @@ def training(first, second, kind, flags, optimizer, rows, batch, epochs, inputs,
         t = np.array(contract.words(rows, 0, LABELS, SEED)) % outputs
     weights = drawn(rows, WEIGHTS, quarters) if "WEIGHTED" in flags else np.ones(rows, F)
 
-    *sums, (moments, powers, steps) = contract.train(
-        net, optimizer, optimizer.clip, x, t, weights, kind, batch, epochs, (DROPOUT, SEED, 0)
-    )
-    for total, weight in sums:
-        yield total
-        yield weight
+    state = contract.Training(net)
+    for _ in range(epochs):
+        yield from state.epoch(optimizer, optimizer.clip_norm, x, t, weights, kind, batch, DROPOUT, SEED)
     yield net.flat
-    yield from moments[: optimizer.moments]
-    yield steps
-    yield from powers
+    yield from state.moments[: optimizer.moments]
+    yield state.steps
+    yield from state.powers
     for end in ("outputs", "scores"):
         yield net.forward(x, end)[-1]
-    mask = (DROPOUT, SEED, steps)
-    total, weight, grads = net.loss_and_grad(x, t, weights, kind, mask)
+    mask = (DROPOUT, SEED, state.steps)
+    total, weight, grads, _ = net.loss_and_grad(x, t, weights, kind, mask)
     yield total / weight
     yield grads
     values = net.forward(x, "outputs", mask)
     yield from net.backward(values, values[-1], mask)
 
 
+FIELDS = ("kind", "nesterov", "momentum", "beta1", "beta2", "epsilon", "weight_decay", "clip_norm")
+
+
 def _optimizers(source):
-    """The recipes of the C file, by name."""
+    """The recipes of the C file, by name; what is not named there is 0."""
     found = {}
     for name, fields in re.findall(r"static const pynn_optimizer (\w+) = \{([^}]*)\};", source):
-        kind, *rest = fields.split(", ")
-        nesterov, momentum, beta1, beta2, epsilon, decay, clip = map(float, rest)
-        kind = kind.removeprefix("PYNN_").lower()
-        found[name] = SimpleNamespace(
-            kind=kind, nesterov=nesterov, momentum=momentum, beta1=beta1, beta2=beta2, epsilon=epsilon,
-            weight_decay=decay, clip=clip, moments=(momentum > 0) if kind == "sgd" else 2,
-        )  # fmt: skip
+        recipe = SimpleNamespace(**dict.fromkeys(FIELDS, 0.0))
+        for field, value in re.findall(r"\.(\w+) = ([^,\s]+)", fields):
+            assert field in FIELDS, field
+            setattr(recipe, field, value if field == "kind" else float(value))
+        recipe.kind = recipe.kind.removeprefix("PYNN_").lower()
+        recipe.moments = (recipe.momentum > 0) if recipe.kind == "sgd" else 2
+        found[name] = recipe
     return found
 
 

@@ -1,6 +1,8 @@
 /* The AVX-512 intrinsics that csrc/kernels/simd_avx512.h uses, in plain C, so that its kernels can be tested on any
  * machine: put this folder first on the include path of kernels/avx512.c. Lane semantics are those of the Intel
  * Intrinsics Guide. */
+#pragma GCC target("no-avx512f,no-avx2,no-avx") /* undoes that of avx512.c, at each inclusion */
+
 #ifndef PYNN_EMULATED_IMMINTRIN_H
 #define PYNN_EMULATED_IMMINTRIN_H
 
@@ -11,8 +13,6 @@
 typedef float __m512 __attribute__((vector_size(64)));
 typedef int32_t __m512i __attribute__((vector_size(64)));
 typedef uint16_t __mmask16;
-
-#pragma GCC target("no-avx512f,no-avx2,no-avx") /* undoes that of avx512.c */
 
 #define _CMP_LT_OQ 17
 #define _CMP_LE_OQ 18
@@ -45,7 +45,10 @@ static inline __m512 _mm512_maskz_loadu_ps(__mmask16 m, const void *p)
     EACH r[i] = m >> i & 1 ? ((const float *)p)[i] : 0.0f;
     return r;
 }
-static inline void _mm512_mask_storeu_ps(void *p, __mmask16 m, __m512 a) { EACH if (m >> i & 1) ((float *)p)[i] = a[i]; }
+static inline void _mm512_mask_storeu_ps(void *p, __mmask16 m, __m512 a)
+{
+    EACH if (m >> i & 1) ((float *)p)[i] = a[i];
+}
 static inline __m512 _mm512_mask_blend_ps(__mmask16 m, __m512 a, __m512 b)
 {
     EACH if (m >> i & 1) a[i] = b[i];

@@ -11,7 +11,7 @@ import pytest
 from helpers import bits, classifier, net_of, normal, snapshot
 
 import pynn
-from pynn import _core
+from pynn import _gate
 
 # ---- arrays: dtype x layout -------------------------------------------------------------------------------
 
@@ -263,14 +263,8 @@ def test_subnormals_and_signed_zeros_pass():
 def test_float32_is_used_in_place():
     """C-contiguous float32, and rows that lie apart, are not copied."""
     for x in (normal(4, 3), apart(normal(4, 3))):
-        assert np.shares_memory(_core.floats("x", x, (None, 3), strided=True), x)
-    assert _core.floats("x", apart(normal(4, 3)), (None, 3)).flags.c_contiguous
-
-
-def test_outputs_must_be_writable():
-    """What C writes to is never read-only memory."""
-    with pytest.raises((ValueError, BufferError), match=r"read-only|readonly|writable"):
-        _core.pointer(readonly(normal(3)))
+        assert np.shares_memory(_gate.floats("x", x, (None, 3), strided=True), x)
+    assert _gate.floats("x", apart(normal(4, 3)), (None, 3)).flags.c_contiguous
 
 
 # ---- labels and weights -----------------------------------------------------------------------------------
@@ -619,52 +613,6 @@ def test_layer_used_twice():
     with pytest.raises(pynn.PynnValueError, match=r"layer 0, Dense\(3, 3\), already belongs to a net"):
         pynn.Sequential(dense)
     assert net.predict(normal(2, 3)).shape == (2, 3)
-
-
-def test_errors_are_of_pynn_and_of_python():
-    """Every error class derives from PynnError, and all but that from a builtin."""
-    errors = [e for e in vars(pynn).values() if isinstance(e, type) and issubclass(e, BaseException)]
-    assert len(errors) == 8
-    for error in errors:
-        assert issubclass(error, pynn.PynnError)
-        assert error.__doc__
-    assert issubclass(pynn.PynnValueError, ValueError)
-    assert issubclass(pynn.PynnTypeError, TypeError)
-    assert issubclass(pynn.PynnRuntimeError, RuntimeError)
-    assert issubclass(pynn.PynnMemoryError, MemoryError)
-    assert issubclass(pynn.PynnImportError, ImportError)
-    assert issubclass(pynn.BusyError, RuntimeError)
-    assert issubclass(pynn.DivergedError, ArithmeticError)
-
-
-def test_status_becomes_exception():
-    """Every status of the C library is raised as a PynnError with its code and its text."""
-    for name, code in _core.STATUS.items():
-        if name == "ok":
-            _core.check(code)
-            continue
-        with pytest.raises(pynn.PynnError, match=r"somewhere: \w+") as caught:
-            _core.check(code, "somewhere")
-        assert caught.value.code == code
-
-
-def test_instruction_sets(instruction_sets):
-    """Scalar is always there; a choice holds; one that is missing leaves the choice as it was."""
-    assert "scalar" in instruction_sets
-    for name in instruction_sets:
-        assert pynn.instruction_set(name) == name
-        assert pynn.instruction_set() == name
-    for name in set(_core.ISAS) - set(instruction_sets):
-        with pytest.raises(RuntimeError, match=name):
-            pynn.instruction_set(name)
-        assert pynn.instruction_set() == instruction_sets[-1]
-
-
-def test_workspaces_are_aligned():
-    """C gets 64-byte aligned memory of any size."""
-    for size in (0, 1, 63, 64, 1000):
-        start = int(_core.ffi.cast("uintptr_t", _core.Workspace(size).start))
-        assert start % 64 == 0
 
 
 def test_no_file_is_left_behind(tmp_path):
