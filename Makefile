@@ -67,7 +67,7 @@ ubsan: ## the C tests under the sanitizer for undefined behaviour alone
 	$(MAKE) test-programs BUILD=$(BUILD)/ubsan SANITIZE='$(UBSAN_FLAGS)' CFLAGS='-O1 -g'
 
 tsan: ## the C tests with threads, and random nets, under the sanitizer for data races
-	$(MAKE) test-programs fuzz BUILD=$(BUILD)/tsan SANITIZE=-fsanitize=thread CFLAGS='-O1 -g' FUZZ=30 \
+	$(MAKE) test-programs fuzz BUILD=$(BUILD)/tsan SANITIZE=-fsanitize=thread CFLAGS='-O2 -g' FUZZ=30 \
 		TESTS='$$(THREADED:tests/c/%.c=$(BUILD)/tsan/tests/%)'
 
 selftest: $(BUILD)/selftest ## does this machine keep the arithmetic contract?

@@ -1,6 +1,15 @@
 /* How work is split among the workers of an executor. */
 #include "internal.h"
 
+#ifdef PYNN_WITHOUT_THREADS
+
+pynn_status pynni_check_executor(const pynn_executor *executor)
+{
+    return executor == NULL ? PYNN_OK : PYNNI_BAD(PYNN_NO_THREADS, EXECUTOR);
+}
+
+#else
+
 size_t pynni_workers(const pynn_executor *executor) { return executor != NULL ? executor->workers : 1; }
 
 void pynni_split(size_t *first, size_t *end, size_t n, size_t worker, size_t workers)
@@ -9,22 +18,6 @@ void pynni_split(size_t *first, size_t *end, size_t n, size_t worker, size_t wor
     *first = worker * each + pynni_smaller(worker, more);
     *end = *first + each + (worker < more);
 }
-
-#ifdef PYNN_WITHOUT_THREADS
-
-pynn_status pynni_check_executor(const pynn_executor *executor)
-{
-    return executor == NULL ? PYNN_OK : PYNNI_BAD(PYNN_NO_THREADS, EXECUTOR);
-}
-
-pynn_status pynni_run(const pynn_executor *executor, void (*task)(void *argument, size_t worker), void *argument)
-{
-    (void)executor;
-    task(argument, 0);
-    return PYNN_OK;
-}
-
-#else
 
 pynn_status pynni_check_executor(const pynn_executor *executor)
 {

@@ -12,19 +12,19 @@ enum {
 
 /* ---- the first phase --------------------------------------------------- */
 
+#ifndef PYNNI_SMALL
+
 void pynni_batch_fetch(const pynni_batch *batch, size_t inputs, size_t r)
 {
-#ifdef PYNNI_SMALL
-    (void)batch, (void)inputs, (void)r;
-#else
     const size_t row = pynni_batch_row(batch, r);
     const float *x = batch->x + row * batch->x_stride;
     for (size_t i = 0; i < inputs; i += PYNN_MEMORY_ALIGNMENT / sizeof(float)) __builtin_prefetch(x + i);
     if (batch->targets->labels != NULL) __builtin_prefetch(batch->targets->labels + row);
-#endif
 }
 
 int pynni_batch_is_small(const pynni_batch *batch, size_t inputs) { return batch->rows * inputs <= SMALL_BATCH; }
+
+#endif
 
 /* Rows first .. first + rows of a batch, side by side; a row of weight 0 that is not finite becomes +0. */
 static void gather(float *gathered, const pynni_batch *batch, size_t inputs, size_t first, size_t rows)
@@ -178,7 +178,7 @@ pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_plan *plan
     if (loss == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
     if (grads == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, GRADS);
     PYNNI_TRY(check_call(&call, plan, data, options, PYNNI_NEEDS_PACKED));
-    PYNNI_TRY(pynni_check_memory(workspace, floats_of(&call, data->rows)));
+    PYNNI_TRY(pynni_check_workspace(workspace, floats_of(&call, data->rows), plan));
     environment = pynni_environment_enter();
     status = compute_gradient(loss, grads, NULL, &call, workspace.start);
     pynni_environment_leave(environment);
@@ -204,7 +204,7 @@ pynn_status pynn_input_grad(double *loss, float *dx, const pynn_plan *plan, cons
     double ignored;
     if (dx == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
     PYNNI_TRY(check_call(&call, plan, data, options, PYNNI_NEEDS_DX));
-    PYNNI_TRY(pynni_check_memory(workspace, floats_of(&call, data->rows)));
+    PYNNI_TRY(pynni_check_workspace(workspace, floats_of(&call, data->rows), plan));
     environment = pynni_environment_enter();
     status = compute_gradient(loss != NULL ? loss : &ignored, NULL, dx, &call, workspace.start);
     pynni_environment_leave(environment);
@@ -224,7 +224,7 @@ pynn_status pynn_accumulate_bytes(size_t *bytes, const pynn_plan *plan, const py
     return pynni_layout_bytes(bytes, plan, PYNNI_BLOCK, options->executor, PART_NEEDS);
 }
 
-static pynn_status check_part(const pynn_accumulation *accumulation, const pynn_data *data)
+static pynn_status check_part(const pynn_accumulation *accumulation, const float *grads, const pynn_data *data)
 {
     if (accumulation == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, ACCUMULATION);
     if (data == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, DATA);
@@ -235,7 +235,11 @@ static pynn_status check_part(const pynn_accumulation *accumulation, const pynn_
         return PYNNI_BAD(PYNN_BAD_ORDER, DATA_ROWS);
     if (data->targets.normalise != PYNN_BY_NUMBER) return PYNNI_BAD(PYNN_BAD_KIND, TARGETS_NORMALISE);
     PYNNI_CHECK_RESERVE(accumulation->reserved, ACCUMULATION);
-    return PYNN_OK;
+    if (accumulation->done == 0) return PYNN_OK;
+    if (accumulation->private_grads != grads) return PYNNI_BAD(PYNN_BAD_ORDER, GRADS);
+    return pynni_within(data->targets.divisor, accumulation->private_divisor, accumulation->private_divisor)
+               ? PYNN_OK
+               : PYNNI_BAD(PYNN_BAD_ORDER, TARGETS_DIVISOR);
 }
 
 /* Rows first .. first + PYNNI_BLOCK of the targets. */
@@ -276,14 +280,16 @@ pynn_status pynn_accumulate(pynn_accumulation *accumulation, float *grads, const
     uint64_t environment;
     pynn_status status = PYNN_OK;
     size_t first = 0;
-    PYNNI_TRY(check_part(accumulation, data));
+    PYNNI_TRY(check_part(accumulation, grads, data));
     if (grads == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, GRADS);
     PYNNI_TRY(check_call(&call, plan, data, options, PART_NEEDS));
     call.needs = PART_NEEDS;
-    PYNNI_TRY(pynni_check_memory(workspace, floats_of(&call, PYNNI_BLOCK)));
+    PYNNI_TRY(pynni_check_workspace(workspace, floats_of(&call, PYNNI_BLOCK), plan));
     all = call.batch;
     environment = pynni_environment_enter();
     if (accumulation->done == 0) accumulation->loss = 0.0;
+    accumulation->private_divisor = data->targets.divisor;
+    accumulation->private_grads = grads;
     while (first < all.rows && status == PYNN_OK) {
         const pynn_targets targets = block_targets(all.targets, &all, first);
         call.batch.targets = &targets;
@@ -368,8 +374,8 @@ static pynn_status check_pass(pynni_pass *pass, const pynn_plan *plan, const pyn
 static pynn_status take_memory(pynni_pass *pass, pynn_memory workspace, int needs)
 {
     const size_t workers = pynni_workers(pass->executor);
-    PYNNI_TRY(pynni_check_memory(workspace,
-                                 pynni_lay_out(&pass->layout, NULL, pass->plan, pass->rows, workers, needs)));
+    const size_t floats = pynni_lay_out(&pass->layout, NULL, pass->plan, pass->rows, workers, needs);
+    PYNNI_TRY(pynni_check_workspace(workspace, floats, pass->plan));
     pynni_lay_out(&pass->layout, workspace.start, pass->plan, pass->rows, workers, needs);
     return PYNN_OK;
 }

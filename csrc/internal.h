@@ -126,14 +126,33 @@ static inline int pynni_is_zero(const uint64_t *words, size_t n)
 /* PYNN_OK, or what is wrong with an executor, which may be NULL. */
 pynn_status pynni_check_executor(const pynn_executor *executor);
 
+/* pynni_run runs the task for every worker, each in the floating-point environment of rule 1. PYNN_BAD_EXECUTOR where
+ * not every worker has run exactly once. pynni_split gives the numbers *first .. *end of 0 .. n that are a worker's.
+ * Without threads the compiler sees that there is one worker. */
+#ifdef PYNN_WITHOUT_THREADS
+static inline size_t pynni_workers(const pynn_executor *executor)
+{
+    (void)executor;
+    return 1;
+}
+static inline pynn_status pynni_run(const pynn_executor *executor, void (*task)(void *argument, size_t worker),
+                                    void *argument)
+{
+    (void)executor;
+    task(argument, 0);
+    return PYNN_OK;
+}
+static inline void pynni_split(size_t *first, size_t *end, size_t n, size_t worker, size_t workers)
+{
+    (void)worker, (void)workers;
+    *first = 0;
+    *end = n;
+}
+#else
 size_t pynni_workers(const pynn_executor *executor);
-
-/* Runs the task for every worker, each in the floating-point environment of rule 1. PYNN_BAD_EXECUTOR where not every
- * worker has run exactly once. */
 pynn_status pynni_run(const pynn_executor *executor, void (*task)(void *argument, size_t worker), void *argument);
-
-/* The numbers *first .. *end of 0 .. n that are a worker's. */
 void pynni_split(size_t *first, size_t *end, size_t n, size_t worker, size_t workers);
+#endif
 
 /* ---- net: sizes -------------------------------------------------------- */
 
@@ -165,8 +184,13 @@ pynn_status pynni_check_layer(const pynn_layer *layer);
 /* Floats in bytes, or PYNN_TOO_LARGE. */
 pynn_status pynni_bytes(size_t *bytes, size_t floats);
 
-/* PYNN_OK, or why `floats` floats cannot be had from the memory. */
+/* Whether two pieces of memory have a byte in common. */
+int pynni_have_common_bytes(const void *a, size_t a_bytes, const void *b, size_t b_bytes);
+
+/* PYNN_OK, or why `floats` floats cannot be had from the memory; a workspace must lie apart from the plan and its
+ * parameters too. */
 pynn_status pynni_check_memory(pynn_memory memory, size_t floats);
+pynn_status pynni_check_workspace(pynn_memory workspace, size_t floats, const pynn_plan *plan);
 
 /* Whether `rows` rows of `width` floats `stride` apart can be addressed. */
 int pynni_fits(size_t rows, size_t width, size_t stride);
@@ -274,7 +298,6 @@ typedef struct pynni_kernels {
 #define PYNNI_TABLE_PROTOTYPE(name, type, count) extern type const pynni_scalar_##name[count];
 PYNNI_KERNEL_LIST(PYNNI_KERNEL_PROTOTYPE)
 PYNNI_TABLE_LIST(PYNNI_TABLE_PROTOTYPE)
-extern const size_t pynni_scalar_panel;
 #else
 #define PYNNI_KERNEL(kernels, name) ((kernels)->name)
 #define PYNNI_KERNELS_PROTOTYPE(kind, name) extern const pynni_kernels pynni_kernels_##name;
@@ -282,7 +305,12 @@ PYNNI_ISA_LIST(PYNNI_KERNELS_PROTOTYPE)
 #endif
 
 /* Whether the backward pass of an activation reads its score rather than its output. */
-int pynni_keeps_score(int32_t activation);
+static inline int pynni_keeps_score(int32_t activation)
+{
+#define PYNNI_KEEPS_SCORE(kind, name, keeps_score, init) \
+    | (uint32_t)(keeps_score && PYNNI_HAS_LAYER(PYNN_##kind)) << (PYNN_##kind - PYNN_IDENTITY)
+    return (int)((0u PYNNI_ACTIVATION_LIST(PYNNI_KEEPS_SCORE)) >> (activation - PYNN_IDENTITY) & 1u);
+}
 
 /* ---- dispatch ---------------------------------------------------------- */
 
@@ -344,6 +372,9 @@ struct pynn_plan {
 
 pynn_status pynni_check_plan(const pynn_plan *plan);
 
+/* Bytes of a plan. */
+size_t pynni_plan_size(const pynn_plan *plan);
+
 /* The activation behind layer number i of a net, PYNN_IDENTITY for none. */
 int32_t pynni_activation_behind(const pynn_net *net, size_t i);
 
@@ -351,7 +382,15 @@ int32_t pynni_activation_behind(const pynn_net *net, size_t i);
 size_t pynni_packed(size_t k, size_t n);
 
 /* Whether a matrix of so many columns is better packed before it is used. */
+#ifdef PYNNI_SMALL
+static inline int pynni_is_wide(size_t columns)
+{
+    (void)columns;
+    return 0;
+}
+#else
 int pynni_is_wide(size_t columns);
+#endif
 
 /* The rows that go through the layers together, at most PYNNI_ROW_BLOCK: so many that all blocks are of a size. */
 size_t pynni_row_block(size_t rows);
@@ -432,7 +471,16 @@ void pynni_dense_bias_grad(const pynni_kernels *kernels, float *db, const float 
 /* Whether pynni_dense_input_grad takes W as it is: a panel of one column is a row of W. */
 #define PYNNI_TAKES_PLAIN_WEIGHTS (PYNNI_PANEL == 1u)
 
-size_t pynni_panel(const pynni_kernels *kernels);
+/* Columns of a packed panel. */
+static inline size_t pynni_panel(const pynni_kernels *kernels)
+{
+#ifdef PYNNI_SCALAR_ONLY
+    (void)kernels;
+    return PYNNI_PANEL;
+#else
+    return kernels->panel;
+#endif
+}
 
 /* ---- optimizer --------------------------------------------------------- */
 
@@ -567,11 +615,22 @@ pynn_status pynni_pass_learn(const pynni_pass *pass, const pynni_step *step, siz
 
 /* ---- gradient ---------------------------------------------------------- */
 
-/* What a batch needs of its rows: fetched ahead where they come from anywhere in the data. */
+/* What a batch needs of its rows is fetched ahead, since they come from anywhere in the data; a batch so small that it
+ * is fetched as a whole, during the step before. Small builds fetch nothing. */
+#ifdef PYNNI_SMALL
+static inline void pynni_batch_fetch(const pynni_batch *batch, size_t inputs, size_t r)
+{
+    (void)batch, (void)inputs, (void)r;
+}
+static inline int pynni_batch_is_small(const pynni_batch *batch, size_t inputs)
+{
+    (void)batch, (void)inputs;
+    return 0;
+}
+#else
 void pynni_batch_fetch(const pynni_batch *batch, size_t inputs, size_t r);
-
-/* A batch so small that it is fetched as a whole, during the step before. */
 int pynni_batch_is_small(const pynni_batch *batch, size_t inputs);
+#endif
 
 /* The first phase of a step: the rows of a batch forward, through the loss, and back to the gradient of every score,
  * and to dx (B, I) unless that is NULL. Losses and scales are in the layout. Where the layout has `inputs`, the rows

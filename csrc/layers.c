@@ -3,22 +3,6 @@
 
 #include <string.h>
 
-int pynni_keeps_score(int32_t activation)
-{
-#define KEEPS_SCORE(kind, name, keeps_score, init) | (uint32_t)keeps_score << (PYNN_##kind - PYNN_IDENTITY)
-    return (int)((0u PYNNI_ACTIVATION_LIST(KEEPS_SCORE)) >> (activation - PYNN_IDENTITY) & 1u);
-}
-
-size_t pynni_panel(const pynni_kernels *kernels)
-{
-#ifdef PYNNI_SCALAR_ONLY
-    (void)kernels;
-    return pynni_scalar_panel;
-#else
-    return kernels->panel;
-#endif
-}
-
 #ifndef PYNN_WITHOUT_TRAINING
 
 void pynni_dense_weight_grad(const pynni_kernels *kernels, float *dw, const float *ds, int ds_is_packed, const float *x,

@@ -5,7 +5,11 @@
 
 #ifndef PYNN_WITHOUT_TRAINING
 
-static int is_cross_entropy(int32_t loss) { return loss == PYNN_CROSS_ENTROPY || loss == PYNN_BINARY_CROSS_ENTROPY; }
+static int is_cross_entropy(int32_t loss)
+{
+    return (PYNNI_HAS_LOSS(PYNN_CROSS_ENTROPY) && loss == PYNN_CROSS_ENTROPY) ||
+           (PYNNI_HAS_LOSS(PYNN_BINARY_CROSS_ENTROPY) && loss == PYNN_BINARY_CROSS_ENTROPY);
+}
 
 int32_t pynni_loss_end(int32_t loss) { return is_cross_entropy(loss) ? PYNN_SCORES : PYNN_OUTPUTS; }
 
@@ -103,7 +107,8 @@ pynn_status pynni_loss_check(pynni_batch *batch, size_t data_rows, size_t output
                 return PYNNI_BAD(PYNN_BAD_WEIGHT, TARGETS_WEIGHTS);
             if (is_zero_weight(&t->weights[row])) continue;
         }
-        if (t->labels != NULL && (t->labels[row] < 0 || (size_t)t->labels[row] >= outputs))
+        if (PYNNI_HAS_LOSS(PYNN_CROSS_ENTROPY) && t->labels != NULL &&
+            (t->labels[row] < 0 || (size_t)t->labels[row] >= outputs))
             return PYNNI_BAD(PYNN_BAD_LABEL, TARGETS_LABELS);
         if (t->output_weights != NULL) PYNNI_TRY(check_output_weights(batch, row, outputs));
     }

@@ -50,6 +50,22 @@ pynn_status pynni_bytes(size_t *bytes, size_t floats)
     return PYNN_OK;
 }
 
+int pynni_have_common_bytes(const void *a, size_t a_bytes, const void *b, size_t b_bytes)
+{
+    const uintptr_t from = (uintptr_t)a, other = (uintptr_t)b;
+    return from < other ? other - from < a_bytes : from - other < b_bytes;
+}
+
+pynn_status pynni_check_workspace(pynn_memory workspace, size_t floats, const pynn_plan *plan)
+{
+    const size_t bytes = floats * sizeof(float);
+    PYNNI_TRY(pynni_check_memory(workspace, floats));
+    if (bytes > 0 && (pynni_have_common_bytes(workspace.start, bytes, plan, pynni_plan_size(plan)) ||
+                      pynni_have_common_bytes(workspace.start, bytes, plan->params, plan->param_count * sizeof(float))))
+        return PYNNI_BAD(PYNN_BAD_MEMORY, MEMORY);
+    return PYNN_OK;
+}
+
 pynn_status pynni_check_memory(pynn_memory memory, size_t floats)
 {
     size_t bytes = 0;
@@ -118,7 +134,7 @@ static uint32_t hash_of(const void *start, size_t bytes)
 }
 
 _Static_assert(sizeof(pynn_layer) % sizeof(uint32_t) == 0, "a layer is whole words");
-_Static_assert(sizeof(pynn_layer) == 4 * sizeof(int32_t) + 2 * sizeof(size_t) + 5 * sizeof(double) + 2 * sizeof(uint64_t),
+_Static_assert(sizeof(pynn_layer) == 4 * sizeof(int32_t) + 2 * sizeof(size_t) + 7 * sizeof(double),
                "a layer has no padding, which would have any value");
 
 /* The two halves of the mark by which a net that was not made, or whose layers have changed, is known. The numbers come
@@ -135,6 +151,13 @@ static uint32_t hash_of_layers(const pynn_net *net)
     return hash_of(net->layers, net->layer_count * sizeof *net->layers);
 }
 
+/* A refusal with the number of its layer, as far as it has room in the upper bits. */
+static pynn_status of_layer(pynn_status status, size_t layer)
+{
+    const uint32_t number = (uint32_t)pynni_smaller(layer + 1, 0x7FFF);
+    return status == PYNN_OK ? PYNN_OK : (pynn_status)((uint32_t)status | number << 16);
+}
+
 /* What the layers say of a net; the net is filled in whatever comes out. */
 static pynn_status describe_net(pynn_net *net, const pynn_layer *layers, size_t layer_count)
 {
@@ -143,10 +166,10 @@ static pynn_status describe_net(pynn_net *net, const pynn_layer *layers, size_t 
     if (layer_count > SIZE_MAX / 2 / sizeof *layers) return PYNNI_BAD(PYNN_TOO_LARGE, LAYERS);
     for (size_t i = 0; i < layer_count; i++) {
         const pynn_layer *layer = &layers[i];
-        PYNNI_TRY(pynni_check_layer(layer));
+        PYNNI_TRY(of_layer(pynni_check_layer(layer), i));
         if (layer->kind != PYNN_DENSE) continue;
         if (net->inputs == 0) net->inputs = layer->inputs;
-        else if (net->outputs != layer->inputs) return PYNNI_BAD(PYNN_BAD_SIZE, LAYER_INPUTS);
+        else if (net->outputs != layer->inputs) return of_layer(PYNNI_BAD(PYNN_BAD_SIZE, LAYER_INPUTS), i);
         net->widest = pynni_larger(net->widest, pynni_larger(layer->inputs, layer->outputs));
         net->outputs = layer->outputs;
         net->param_count = pynni_add(net->param_count, pynni_mul(pynni_add(layer->inputs, 1), layer->outputs));

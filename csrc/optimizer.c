@@ -55,9 +55,13 @@ pynn_status pynni_optimizer_check(pynn_optimizer *checked, const pynn_optimizer 
     *checked = *optimizer;
     fill_defaults(checked);
     if (is_adam(checked)) {
+        if (!is_zero(checked->momentum)) return PYNNI_BAD(PYNN_BAD_VALUE, OPTIMIZER_MOMENTUM);
+        if (checked->nesterov != 0) return PYNNI_BAD(PYNN_BAD_VALUE, OPTIMIZER_NESTEROV);
         if (!in_unit(checked->beta1) || !in_unit(checked->beta2)) return PYNNI_BAD(PYNN_BAD_VALUE, OPTIMIZER_BETA);
         return pynni_within(checked->epsilon, 1e-12, FLT_MAX) ? PYNN_OK : PYNNI_BAD(PYNN_BAD_VALUE, OPTIMIZER_EPSILON);
     }
+    if (!is_zero(checked->beta1) || !is_zero(checked->beta2)) return PYNNI_BAD(PYNN_BAD_VALUE, OPTIMIZER_BETA);
+    if (!is_zero(checked->epsilon)) return PYNNI_BAD(PYNN_BAD_VALUE, OPTIMIZER_EPSILON);
     if (!in_unit(checked->momentum)) return PYNNI_BAD(PYNN_BAD_VALUE, OPTIMIZER_MOMENTUM);
     if ((checked->nesterov != 0 && checked->nesterov != 1) || (checked->nesterov && is_zero(checked->momentum)))
         return PYNNI_BAD(PYNN_BAD_VALUE, OPTIMIZER_NESTEROV);
@@ -75,6 +79,14 @@ static int is_state(const pynn_state *state)
     return 1;
 }
 
+/* Powers of 0 after so few steps that no power of a beta of 1/2 or more can be 0: they were not saved. */
+static int has_lost_powers(const pynn_state *state, const pynn_optimizer *adam)
+{
+    if (state->steps == 0 || state->steps > 1000) return 0;
+    return (is_zero(state->beta1_power) && pynni_within(adam->beta1, 0.5, 1.0)) ||
+           (is_zero(state->beta2_power) && pynni_within(adam->beta2, 0.5, 1.0));
+}
+
 pynn_status pynni_trainer_check(pynn_optimizer *optimizer, const pynn_trainer *trainer, const pynn_plan *plan)
 {
     if (trainer == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, TRAINER);
@@ -84,7 +96,8 @@ pynn_status pynni_trainer_check(pynn_optimizer *optimizer, const pynn_trainer *t
     if (trainer->params == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, TRAINER_PARAMS);
     if (trainer->params != plan->params) return PYNNI_BAD(PYNN_BAD_VALUE, TRAINER_PARAMS);
     if (trainer->moments == NULL && pynni_moments(optimizer) > 0) return PYNNI_BAD(PYNN_NULL_POINTER, TRAINER_MOMENTS);
-    if (!is_state(&trainer->state)) return PYNNI_BAD(PYNN_BAD_VALUE, TRAINER_STATE);
+    if (!is_state(&trainer->state) || (is_adam(optimizer) && has_lost_powers(&trainer->state, optimizer)))
+        return PYNNI_BAD(PYNN_BAD_VALUE, TRAINER_STATE);
     PYNNI_CHECK_RESERVE(trainer->reserved, TRAINER_RESERVED);
     return pynni_check_executor(trainer->executor);
 }

@@ -21,15 +21,9 @@ size_t pynni_packed(size_t k, size_t n)
     return pynni_mul(k, pynni_mul(n / PYNNI_PANEL + (n % PYNNI_PANEL > 0), PYNNI_PANEL));
 }
 
-int pynni_is_wide(size_t columns)
-{
-#ifdef PYNNI_SMALL
-    (void)columns;
-    return 0;
-#else
-    return columns >= WIDE_LEAST;
+#ifndef PYNNI_SMALL
+int pynni_is_wide(size_t columns) { return columns >= WIDE_LEAST; }
 #endif
-}
 
 size_t pynni_strip_rows(size_t inputs, size_t outputs)
 {
@@ -87,7 +81,7 @@ pynn_status pynn_plan_bytes(size_t *bytes, const pynn_net *net)
 {
     if (bytes == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
     PYNNI_TRY(pynni_check_net(net));
-    return pynni_bytes(bytes, plan_floats(count_nodes(net)));
+    return pynni_bytes(bytes, pynni_pad(plan_floats(count_nodes(net))));
 }
 
 /* Adds the next node to what a plan says of all its nodes, and tells the node where it stands. */
@@ -142,6 +136,9 @@ pynn_status pynn_plan_init(const pynn_plan **plan, const pynn_model *model, pynn
     if (model->params == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, PARAMS);
     PYNNI_CHECK_RESERVE(model->reserved, MODEL_RESERVED);
     PYNNI_TRY(pynni_check_memory(memory, plan_floats(count_nodes(net))));
+    if (pynni_have_common_bytes(made, plan_floats(count_nodes(net)) * sizeof(float), model->params,
+                                net->param_count * sizeof(float)))
+        return PYNNI_BAD(PYNN_BAD_MEMORY, MEMORY);
     PYNNI_TRY(pynni_enter(&call));
     *made = describe_plan(net, made->nodes);
     made->params = model->params;
@@ -151,6 +148,8 @@ pynn_status pynn_plan_init(const pynn_plan **plan, const pynn_model *model, pynn
     *plan = made;
     return PYNN_OK;
 }
+
+size_t pynni_plan_size(const pynn_plan *plan) { return sizeof *plan + plan->node_count * sizeof plan->nodes[0]; }
 
 pynn_status pynni_check_plan(const pynn_plan *plan)
 {

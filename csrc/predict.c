@@ -210,7 +210,7 @@ pynn_status pynn_predict(float *y, const pynn_plan *plan, const pynn_data *data,
     PYNNI_TRY(check_prediction(&p, y, plan, data, options));
     job.workers = pynni_workers(options->executor);
     job.b = buffers_for(plan, most_rows(p.rows, job.workers));
-    PYNNI_TRY(pynni_check_memory(workspace, pynni_mul(job.workers, job.b.floats)));
+    PYNNI_TRY(pynni_check_workspace(workspace, pynni_mul(job.workers, job.b.floats), plan));
     end_tape(job.memory, job.b.floats);
     environment = pynni_environment_enter();
     status = pynni_run(options->executor, predict_worker, &job);
@@ -282,6 +282,8 @@ pynn_status pynn_predict_many(float *const *y, const pynn_plan *const *plans, si
     pynn_status status;
     PYNNI_TRY(check_many(&job, 1));
     PYNNI_TRY(pynni_check_memory(workspace, pynni_mul(job.workers, job.floats)));
+    for (size_t i = 0; i < count; i++)
+        PYNNI_TRY(pynni_check_workspace(workspace, pynni_mul(job.workers, job.floats), plans[i]));
     end_tape(job.memory, job.floats);
     environment = pynni_environment_enter();
     status = pynni_run(job.options->executor, predict_many_worker, &job);

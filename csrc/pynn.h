@@ -15,14 +15,16 @@
  *            library is the instruction set that it has chosen.
  * Errors     Every function that can fail returns a pynn_status, PYNN_OK (0) for success; results go through pointers.
  *            A wrong argument is refused before anything is written. See "status".
- * Structs    {0} is valid for every struct here and means the defaults, where pointers that are needed are added. What
+ * Structs    {0} is valid for every struct here and means the defaults; the pointers that a call needs are added. What
  *            is called `reserved` must be 0; what is called `private_` belongs to the library.
  * Arrays     float is IEEE binary32. Matrices are row-major, a batch is rows. B rows of a batch, N rows of all data,
  *            I inputs, O outputs; W is (I, O), b is (O). A stride counts the floats from one row to the next; a stride
- *            of 0 means dense rows. Arrays without a stride are dense. Floats need 4-byte alignment.
+ *            of 0 means dense rows. Arrays without a stride are dense. Widths come from the net, lengths from N: arrays
+ *            that are shorter, or not aligned to 4 bytes, are UNCHECKED.
  * Memory     A pynn_memory is a piece of the caller's memory that starts at a multiple of 64 bytes. A function whose
  *            name ends in _bytes tells how long it must be; that depends on the build and the arguments, never on the
- *            machine.
+ *            machine. A workspace must overlap neither plan nor parameters, which is refused, nor other arrays or
+ *            memory in use (UNCHECKED).
  * Results    Outputs are overwritten. Only pynn_state, pynn_totals and pynn_accumulation carry on from call to call.
  *            Every bit is defined by docs/arithmetic.md and depends on neither the machine nor the compiler.
  * Threads    Calls on distinct outputs and memory may run at the same time, on one const net, plan or parameter array.
@@ -99,8 +101,12 @@ PYNN_API int32_t pynn_status_code(pynn_status status);
 /* A sentence in English for the code of a status; never NULL. */
 PYNN_API const char *pynn_status_text(pynn_status status);
 
-/* The argument or field that was refused, such as "data.stride"; "" where the status names none; never NULL. */
+/* The argument or field that was refused, such as "data.stride"; "" where the status names none; never NULL. "output",
+ * "input" and "size" stand for arrays and numbers that are arguments themselves, "memory" for workspaces too. */
 PYNN_API const char *pynn_status_argument(pynn_status status);
+
+/* The number of the layer that pynn_net_init has refused; -1 where the status names none. */
+PYNN_API int32_t pynn_status_layer(pynn_status status);
 
 /* Of the library that is running: "major.minor.patch", PYNN_VERSION_NUMBER, and PYNN_CONTRACT. */
 PYNN_API const char *pynn_version(void);
@@ -158,7 +164,7 @@ typedef struct pynn_layer {
 typedef struct pynn_targets {
     const float *rows;     /* (N, O); for cross-entropy rows that are >= 0 and sum to 1 (UNCHECKED) */
     size_t stride;         /* of rows; 0: O */
-    const int32_t *labels; /* (N), for cross-entropy only */
+    const int32_t *labels; /* (N), for PYNN_CROSS_ENTROPY only */
     const float *weights;  /* (N), finite; NULL: 1 each. A row of weight 0 does not touch any result, whatever it holds:
                               its label, target and output weights are not looked at, and inputs that are not finite
                               count as 0 */
@@ -194,13 +200,15 @@ typedef enum pynn_optimizer_kind {
     PYNN_ADAMW = 2 /* Loshchilov and Hutter 2019: decay apart from the gradient */
 } pynn_optimizer_kind;
 
+/* Fields that the kind does not name must be 0. */
 typedef struct pynn_optimizer {
     int32_t kind;         /* pynn_optimizer_kind */
     int32_t nesterov;     /* SGD: 0 or 1, which needs momentum > 0 */
     double learning_rate; /* 0 <= lr <= FLT_MAX; 0: 0.01 for SGD, 0.001 for Adam and AdamW */
     double momentum;      /* SGD: 0 <= mu < 1 */
     double beta1, beta2;  /* Adam, AdamW: 0 <= beta < 1 */
-    double epsilon;       /* Adam, AdamW: >= 1e-12; where both betas and epsilon are 0, they mean 0.9, 0.999, 1e-8 */
+    double epsilon;       /* Adam, AdamW: >= 1e-12. Where both betas and epsilon are 0, they mean 0.9, 0.999 and 1e-8;
+                             else a beta of 0 is 0 */
     double weight_decay;  /* 0 <= decay <= FLT_MAX: SGD and Adam add it times w to g (L2); AdamW shrinks w; not on
                              biases */
     double clip_norm;     /* > 0: longest gradient, global L2 norm; 0: no clipping */
@@ -223,7 +231,7 @@ typedef enum pynn_loss_kind {
                                      needs a last sigmoid */
 } pynn_loss_kind;
 
-/* See FULL; they stand here because a learner holds them. */
+/* See FULL. */
 typedef struct pynn_plan pynn_plan;
 typedef struct pynn_executor pynn_executor;
 
@@ -279,9 +287,11 @@ typedef struct pynn_trainer {
 } pynn_trainer;
 
 /*
- * A net that learns, all of whose arrays lie in one piece of memory. pynn_learner_init fills it: Adam, the loss by the
- * last layer, seed 0. Before the first training, change what you like in `trainer` but its pointers. The parameters are
- * trainer.params, param_count floats.
+ * A net that learns, all of whose arrays lie in one piece of memory. It works on the calling thread alone.
+ * pynn_learner_init fills it: Adam, the loss by the last layer, initial values from seed 0. Before the first training
+ * you may change optimizer, loss and seed in `trainer`, and initialise the parameters again; later the learning rate.
+ * The parameters are trainer.params, net.param_count floats. Save them with trainer.moments, trainer.state and
+ * epochs, put them back, and training continues to the same bits.
  */
 typedef struct pynn_learner {
     pynn_net net;
@@ -377,8 +387,8 @@ PYNN_API pynn_status pynn_predict_bytes(size_t *bytes, const pynn_plan *plan, si
 PYNN_API pynn_status pynn_predict(float *y, const pynn_plan *plan, const pynn_data *data, const pynn_options *options,
                                   pynn_memory workspace);
 
-/* The same for `count` plans, y[i] for plans[i]. data is one, for all plans (data_count 1), or one for each
- * (data_count = count). Workers of the executor take whole nets. */
+/* The same for `count` plans, y[i] for plans[i], which must lie apart (UNCHECKED). data is one, for all plans
+ * (data_count 1), or one for each (data_count = count). Workers of the executor take whole nets. */
 PYNN_API pynn_status pynn_predict_many_bytes(size_t *bytes, const pynn_plan *const *plans, size_t count,
                                              const pynn_data *data, size_t data_count, const pynn_options *options);
 PYNN_API pynn_status pynn_predict_many(float *const *y, const pynn_plan *const *plans, size_t count,
@@ -399,7 +409,7 @@ typedef struct pynn_batches {
     const uint32_t *order;        /* (count) rows of the data; NULL: 0, 1, 2, ... */
     size_t count;                 /* rows of all batches together; 0: all of the data */
     size_t size;                  /* rows of a batch, the last may have fewer; 0: count */
-    const double *learning_rates; /* (ceil(count / size)), one for each step; NULL: that of the optimizer */
+    const double *learning_rates; /* (ceil(count / size)), one for each step, 0 is 0; NULL: that of the optimizer */
     uint64_t reserved[2];
 } pynn_batches;
 
@@ -430,8 +440,8 @@ struct pynn_executor {
     uint64_t reserved[2];
 };
 
-/* Workers that are worth their while for training on batches of that many rows, at most `available`: 1 where a step is
- * so short that handing work over would cost more than it saves. */
+/* The number of workers that makes training on batches of that many rows fastest, at most `available`: 1 where a step
+ * is so short that handing work over would cost more than it saves. */
 PYNN_API pynn_status pynn_threads_advise(size_t *workers, const pynn_net *net, size_t batch, size_t available);
 
 /* Memory of an executor on threads of the operating system. */
@@ -440,8 +450,8 @@ PYNN_API pynn_status pynn_threads_bytes(size_t *bytes, size_t workers);
 /*
  * Starts workers - 1 threads in the caller's memory. Memory and executor must stay where they are until
  * pynn_threads_stop. The threads block all signals; between tasks they spin some 50 microseconds, then sleep. The
- * executor is not to be used by two threads at the same time, nor in the child of a fork, which does not inherit threads
- * (UNCHECKED).
+ * executor is not to be used by two threads at the same time, nor in the child of a fork, which does not inherit
+ * threads (UNCHECKED).
  */
 PYNN_API pynn_status pynn_threads_start(pynn_executor *executor, size_t workers, pynn_memory memory);
 
@@ -487,7 +497,7 @@ PYNN_API pynn_status pynn_forward(float *y, pynn_tape *tape, const pynn_plan *pl
                                   const pynn_options *options, pynn_memory workspace);
 
 /* From dy (N, O) to the gradients of all parameters and of the inputs; grads or dx (N, I) may be NULL. Once for each
- * pynn_forward, and not after another call has used its workspace: else PYNN_BAD_ORDER. */
+ * pynn_forward, and not after another call was given its workspace: else PYNN_BAD_ORDER. */
 PYNN_API pynn_status pynn_backward(float *grads, float *dx, const float *dy, pynn_tape *tape,
                                    const pynn_executor *executor);
 
@@ -496,14 +506,17 @@ typedef struct pynn_accumulation {
     size_t rows;   /* B, of the whole batch */
     size_t done;   /* rows of the parts so far */
     double loss;   /* sum of w_r loss_r so far; when done is B, loss / D is the loss of the batch */
+    double private_divisor;
+    const float *private_grads;
     uint64_t reserved[2];
 } pynn_accumulation;
 
 /*
  * pynn_loss_and_grad for the next part of a batch: data has the rows of the part alone. Its targets are divided by a
  * number (PYNN_BY_NUMBER): by that of the whole batch, such as the sum of its weights in double in the order of its
- * rows. Each part but the last has a multiple of 256 rows; parts of more than B rows are refused. Where done is 0,
- * grads are overwritten; else they are added to. After the last part they have the bits of the whole batch.
+ * rows. Each part but the last has a multiple of 256 rows; all parts have the same divisor and grads. Parts of more
+ * than B rows together are refused. Where done is 0, grads are overwritten; else they are added to. After the last
+ * part they have the bits of the whole batch.
  */
 PYNN_API pynn_status pynn_accumulate_bytes(size_t *bytes, const pynn_plan *plan, const pynn_options *options);
 PYNN_API pynn_status pynn_accumulate(pynn_accumulation *accumulation, float *grads, const pynn_plan *plan,
@@ -527,8 +540,8 @@ typedef struct pynn_dense {
 /* s (N, O) = x W + b for data->x. */
 PYNN_API pynn_status pynn_dense_forward(float *s, const pynn_dense *dense, const pynn_data *data);
 
-/* dx (N, I) = ds W^T, dw = x^T ds, db = the sum of the rows of ds. Any of dx, dw, db may be NULL, and w without dx, b
- * always. The workspace is needed for dx only. */
+/* dx (N, I) = ds W^T, dw = x^T ds, db = the sum of the rows of ds. Any of dx, dw, db may be NULL. dense->w and the
+ * workspace are needed for dx only, dense->b never. */
 PYNN_API pynn_status pynn_dense_backward_bytes(size_t *bytes, const pynn_dense *dense);
 PYNN_API pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds, const pynn_dense *dense,
                                          const pynn_data *data, pynn_memory workspace);

@@ -31,6 +31,7 @@ _Static_assert(sizeof status_texts / sizeof status_texts[0] == PYNN_NO_THREADS +
 
 #define ARGUMENT_TEXT(name, text) text,
 static const char *const argument_texts[] = {PYNNI_ARGUMENT_LIST(ARGUMENT_TEXT)};
+_Static_assert(PYNNI_ARGUMENTS <= 256, "an argument has 8 bits of a status");
 
 int32_t pynn_status_code(pynn_status status) { return (int32_t)((uint32_t)status & 0xFFu); }
 
@@ -42,9 +43,11 @@ const char *pynn_status_text(pynn_status status)
 
 const char *pynn_status_argument(pynn_status status)
 {
-    const uint32_t argument = (uint32_t)status >> 8;
+    const uint32_t argument = (uint32_t)status >> 8 & 0xFFu;
     return argument < PYNNI_ARGUMENTS ? argument_texts[argument] : "";
 }
+
+int32_t pynn_status_layer(pynn_status status) { return (int32_t)((uint32_t)status >> 16) - 1; }
 
 const char *pynn_version(void)
 {

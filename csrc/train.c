@@ -125,7 +125,7 @@ pynn_status pynn_train_steps(pynn_trainer *trainer, const pynn_plan *plan, const
     PYNNI_TRY(check_training(&t, trainer, plan, data, batches));
     needs = pynni_train_needs(&t.optimizer);
     workers = pynni_workers(trainer->executor);
-    PYNNI_TRY(pynni_check_memory(workspace, pynni_lay_out(&pass.layout, NULL, plan, t.size, workers, needs)));
+    PYNNI_TRY(pynni_check_workspace(workspace, pynni_lay_out(&pass.layout, NULL, plan, t.size, workers, needs), plan));
     environment = pynni_environment_enter();
     pynni_lay_out(&pass.layout, workspace.start, plan, t.size, workers, needs);
     pass.executor = trainer->executor;

@@ -24,7 +24,7 @@
 #include "table.inc"
 
 #ifdef PYNNI_SCALAR_ONLY
-const size_t pynni_scalar_panel = TILE_COLUMNS;
+_Static_assert(TILE_COLUMNS == PYNNI_PANEL, "a panel of the only instruction set");
 #else
 const pynni_kernels pynni_kernels_scalar = KERNEL_TABLE(SCALAR);
 #endif

@@ -55,6 +55,12 @@ static inline vf vf_sqrt(vf a)
     __asm__("fsqrt %s0, %s0" : "+w"(a));
     return a;
 }
+#elif defined(__ARM_FP) && (__ARM_FP & 4) && defined(__GNUC__)
+static inline vf vf_sqrt(vf a)
+{
+    __asm__("vsqrt.f32 %0, %0" : "+t"(a));
+    return a;
+}
 #else
 /* Digit by digit on integers: sqrtf of the C library would do, but may set errno and need -lm. */
 static inline vf vf_sqrt(vf a)

@@ -404,9 +404,102 @@ static void test_pieces(void)
     check_refused_piece(PYNN_BAD_INDEX, "data.rows", (pynn_accumulation){.rows = 256, .done = SIZE_MAX - 511}, 512);
     all = (pynn_accumulation){.rows = SIZE_MAX, .done = SIZE_MAX - 255};
     check_refused_piece(PYNN_BAD_INDEX, "data.rows", all, 512);
-    all = (pynn_accumulation){.rows = SIZE_MAX, .done = SIZE_MAX - 511}; /* what does not wrap is allowed */
+    all = (pynn_accumulation){.rows = SIZE_MAX};
+    CHECK_OK(accumulate(&all, 256));
+    all.done = SIZE_MAX - 511; /* what does not wrap is allowed */
     CHECK_OK(accumulate(&all, 256));
     CHECK(all.done == SIZE_MAX - 255, "%zu rows", all.done);
+}
+
+/* All parts have one divisor and one array of gradients. */
+static void test_other_pieces(void)
+{
+    static float other[MOST_PARAMS];
+    pynn_accumulation all = {.rows = 600};
+    pynn_data data = rows_of(256);
+    make_net("d4td3");
+    CHECK_OK(accumulate(&all, 256));
+    data.targets.normalise = PYNN_BY_NUMBER;
+    data.targets.divisor = 256.0; /* of the part */
+    CHECK_REFUSED(PYNN_BAD_ORDER, "targets.divisor", pynn_accumulate(&all, grads, plan, &data, NULL, workspace));
+    data.targets.divisor = 600.0;
+    CHECK_REFUSED(PYNN_BAD_ORDER, "grads", pynn_accumulate(&all, other, plan, &data, NULL, workspace));
+    CHECK(all.done == 256, "%zu rows", all.done);
+    CHECK_OK(pynn_accumulate(&all, grads, plan, &data, NULL, workspace));
+}
+
+/* ---- optimizers -------------------------------------------------------- */
+
+/* A field that a kind does not use, and powers that were not saved with the steps. */
+static void test_optimizer_fields(void)
+{
+    const pynn_optimizer wrong[] = {
+        {.kind = PYNN_ADAM, .momentum = 0.9},
+        {.kind = PYNN_ADAMW, .nesterov = 1},
+        {.kind = PYNN_SGD, .beta1 = 0.9},
+        {.kind = PYNN_SGD, .beta2 = 0.9},
+        {.kind = PYNN_SGD, .epsilon = 1e-8},
+    };
+    static const char *const names[] = {"optimizer.momentum", "optimizer.nesterov", "optimizer.beta1, beta2",
+                                        "optimizer.beta1, beta2", "optimizer.epsilon"};
+    const pynn_optimizer no_memory = {.kind = PYNN_ADAM, .epsilon = 1e-8}; /* betas of 0 */
+    pynn_trainer trainer = {.optimizer = pynn_adam(), .params = params, .moments = moments, .state = {.steps = 100}};
+    size_t count = 7;
+    make_net("d4td3");
+    for (size_t i = 0; i < COUNT(wrong); i++)
+        CHECK_REFUSED(PYNN_BAD_VALUE, names[i], pynn_optimizer_moments(&count, &wrong[i]));
+    CHECK(count == 7, "%zu moments", count);
+    memset(grads, 0, sizeof grads);
+    CHECK_REFUSED(PYNN_BAD_VALUE, "trainer.state", pynn_update(&trainer, plan, grads, 0.1));
+    trainer.state.beta1_power = trainer.state.beta2_power = 0.5;
+    CHECK_OK(pynn_update(&trainer, plan, grads, 0.1));
+    trainer.state = (pynn_state){.steps = 100};
+    trainer.optimizer = no_memory;
+    CHECK_OK(pynn_update(&trainer, plan, grads, 0.1));
+    trainer.state = (pynn_state){.steps = 100000}; /* 0.9^100000 is 0 */
+    trainer.optimizer = pynn_adam();
+    CHECK_OK(pynn_update(&trainer, plan, grads, 0.1));
+}
+
+/* A refused layer is named by its number. */
+static void test_refused_layer(void)
+{
+    pynn_layer wrong[] = {{.kind = PYNN_DENSE, .inputs = 2, .outputs = 3}, {.kind = PYNN_RELU, .slope = 0.1},
+                           {.kind = PYNN_DENSE, .inputs = 4, .outputs = 1}};
+    pynn_net made;
+    pynn_status status = pynn_net_init(&made, wrong, 3);
+    CHECK_REFUSED(PYNN_BAD_VALUE, "layer.slope", status);
+    CHECK(pynn_status_layer(status) == 1, "layer %d", (int)pynn_status_layer(status));
+    wrong[1].slope = 0.0;
+    status = pynn_net_init(&made, wrong, 3);
+    CHECK_REFUSED(PYNN_BAD_SIZE, "layer.inputs", status);
+    CHECK(pynn_status_layer(status) == 2, "layer %d", (int)pynn_status_layer(status));
+    CHECK(pynn_status_layer(PYNN_OK) == -1 && pynn_status_layer(pynn_net_init(NULL, wrong, 3)) == -1, "no layer");
+}
+
+/* ---- one memory for two things ----------------------------------------- */
+
+static void test_shared_memory(void)
+{
+    static float kept[MOST_PARAMS];
+    const pynn_data data = rows_of(1);
+    const pynn_model model = {.net = &net, .params = params};
+    pynn_trainer trainer = {.optimizer = pynn_adam(), .params = params, .moments = moments};
+    const pynn_plan *found = NULL;
+    pynn_memory shared = {(void *)(uintptr_t)plan, 1u << 16};
+    double loss;
+    make_net("d4td3");
+    shared.start = (void *)(uintptr_t)plan;
+    memcpy(kept, params, sizeof kept);
+    CHECK_REFUSED(PYNN_BAD_MEMORY, "memory", pynn_predict(grads, plan, &data, NULL, shared));
+    CHECK_REFUSED(PYNN_BAD_MEMORY, "memory", pynn_train_steps(&trainer, plan, &data, &(pynn_batches){0}, shared));
+    CHECK_REFUSED(PYNN_BAD_MEMORY, "memory", pynn_loss_and_grad(&loss, grads, plan, &data, NULL, shared));
+    shared.start = (void *)(((uintptr_t)params + 63) / 64 * 64);
+    CHECK_REFUSED(PYNN_BAD_MEMORY, "memory", pynn_predict(grads, plan, &data, NULL, shared));
+    CHECK_REFUSED(PYNN_BAD_MEMORY, "memory", pynn_plan_init(&found, &model, shared));
+    CHECK(found == NULL, "a plan over its parameters");
+    CHECK_SAME(params, kept, net.param_count);
+    CHECK_OK(pynn_predict(grads, plan, &data, NULL, workspace));
 }
 
 /* ---- predictions in place ---------------------------------------------- */
@@ -736,6 +829,10 @@ static void test_all(void)
     test_changed_layers();
     test_foreign_params();
     test_pieces();
+    test_other_pieces();
+    test_shared_memory();
+    test_optimizer_fields();
+    test_refused_layer();
     test_in_place();
     test_wrong_executors();
     test_too_many_workers();
