@@ -194,11 +194,11 @@ test-neon: ## the C tests on an emulated 64-bit Arm; apt-get install gcc-aarch64
 	@$(MAKE) --no-print-directory test-programs BUILD=$(BUILD)/aarch64 CC=aarch64-linux-gnu-gcc SANITIZE=-static CFLAGS=-O2 \
 		RUN=qemu-aarch64 TESTS='$$(PROGRAMS)'
 
-# The programs on these pages, each compiled strictly and run.
+# The programs on these pages and an example, each compiled strictly and run.
 PAGES = README.md docs/c-api.md
 
 test-pages: $(BUILD)/libpynn.a
-	@rm -rf $(BUILD)/pages && mkdir -p $(BUILD)/pages
+	@rm -rf $(BUILD)/pages && mkdir -p $(BUILD)/pages && cp examples/xor.c $(BUILD)/pages
 	@awk -v folder=$(BUILD)/pages '/^```c$$/ { text = ""; inside = 1; next } \
 		/^```$$/ { if (inside && text ~ /int main/) printf "%s", text > (folder "/" ++count ".c"); inside = 0 } \
 		inside { text = text $$0 "\n" }' $(PAGES)

@@ -65,4 +65,15 @@
 #define PYNNI_PANEL 2u
 #endif
 
+/* A name with what the files of a build must agree on behind it: files that were compiled with other switches do not
+ * link with each other. */
+#ifdef PYNNI_SMALL
+#define PYNNI_SIZE small
+#else
+#define PYNNI_SIZE full
+#endif
+#define PYNNI_JOIN(name, size, panel) name##_##size##_##panel
+#define PYNNI_JOIN_EXPANDED(name, size, panel) PYNNI_JOIN(name, size, panel)
+#define PYNNI_OF_BUILD(name) PYNNI_JOIN_EXPANDED(name, PYNNI_SIZE, PYNNI_PANEL)
+
 #endif

@@ -15,18 +15,18 @@ const char *pynn_isa_name(int32_t isa) { return isa >= 0 && isa < PYNNI_ISAS ? i
 static const pynni_kernels scalar_kernels = {.isa = PYNN_ISA_SCALAR};
 #else
 static const pynni_kernels *const isa_kernels[] = {
-    [PYNN_ISA_SCALAR] = &pynni_kernels_scalar,
+    [PYNN_ISA_SCALAR] = &PYNNI_KERNELS(scalar),
 #ifdef PYNNI_SSE2
-    [PYNN_ISA_SSE2] = &pynni_kernels_sse2,
+    [PYNN_ISA_SSE2] = &PYNNI_KERNELS(sse2),
 #endif
 #ifdef PYNNI_AVX2
-    [PYNN_ISA_AVX2] = &pynni_kernels_avx2,
+    [PYNN_ISA_AVX2] = &PYNNI_KERNELS(avx2),
 #endif
 #ifdef PYNNI_AVX512
-    [PYNN_ISA_AVX512] = &pynni_kernels_avx512,
+    [PYNN_ISA_AVX512] = &PYNNI_KERNELS(avx512),
 #endif
 #ifdef PYNNI_NEON
-    [PYNN_ISA_NEON] = &pynni_kernels_neon,
+    [PYNN_ISA_NEON] = &PYNNI_KERNELS(neon),
 #endif
 };
 #endif

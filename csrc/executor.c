@@ -67,17 +67,3 @@ pynn_status pynni_run(const pynn_executor *executor, void (*task)(void *argument
 }
 
 #endif
-
-/* The arithmetic of a step, in multiply-adds, that one worker must have to be worth its while: some 30 microseconds. */
-#define WORTH_WHILE 1000000.0
-
-pynn_status pynn_threads_advise(size_t *workers, const pynn_net *net, size_t batch, size_t available)
-{
-    double work;
-    if (workers == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
-    PYNNI_TRY(pynni_check_net(net));
-    if (batch == 0 || available == 0) return PYNNI_BAD(PYNN_BAD_SIZE, SIZE);
-    work = 3.0 * (double)net->param_count * (double)batch / WORTH_WHILE;
-    *workers = work < 2.0 ? 1 : work < (double)available ? (size_t)work : available;
-    return PYNN_OK;
-}

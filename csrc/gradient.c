@@ -48,33 +48,27 @@ typedef struct batch_job {
     int32_t loss;
 } batch_job;
 
-static void batch_worker(void *argument, size_t worker)
+static void batch_block(const void *argument, size_t worker, size_t first, size_t rows)
 {
     const batch_job *job = argument;
     const pynni_pass *pass = job->pass;
     const pynni_layout *layout = &pass->layout;
     const size_t inputs = pass->plan->inputs;
-    size_t from, to, block;
-    pynni_split(&from, &to, job->batch->rows, worker, pynni_workers(pass->executor));
-    block = pynni_row_block(to - from);
-    for (size_t first = from; first < to; first += block) {
-        const size_t rows = pynni_smaller(to - first, block);
-        float *out, *drows;
-        if (layout->inputs != NULL) gather(layout->inputs, job->batch, inputs, first, rows);
-        pynni_pass_forward(pass, worker, first, rows);
-        pynni_pass_leave_out(pass, job->batch, first, rows);
-        out = pynni_pass_rows(pass, worker, first, &drows);
-        pynni_loss_block(pass->plan->kernels, layout->losses + first, drows, out, job->batch, layout->scales, first,
-                         rows, pass->plan->outputs, job->loss);
-        pynni_pass_backward(pass, worker, job->dx != NULL ? job->dx + first * inputs : NULL, drows, first, rows);
-    }
+    float *out, *drows;
+    if (layout->inputs != NULL) gather(layout->inputs, job->batch, inputs, first, rows);
+    pynni_pass_forward(pass, worker, first, rows);
+    pynni_pass_leave_out(pass, job->batch, first, rows);
+    out = pynni_pass_rows(pass, worker, first, &drows);
+    pynni_loss_block(pass->plan->kernels, layout->losses + first, drows, out, job->batch, layout->scales, first, rows,
+                     pass->plan->outputs, job->loss);
+    pynni_pass_backward(pass, worker, job->dx != NULL ? job->dx + first * inputs : NULL, drows, first, rows);
 }
 
 pynn_status pynni_pass_batch(const pynni_pass *pass, const pynni_batch *batch, float *dx, int32_t loss)
 {
-    batch_job job = {pass, batch, dx, loss};
+    const batch_job job = {pass, batch, dx, loss};
     PYNNI_TRY(pynni_pass_transpose(pass, dx != NULL));
-    return pynni_run(pass->executor, batch_worker, &job);
+    return pynni_pass_blocks(pass, batch_block, &job);
 }
 
 /* ---- gradients of a loss ----------------------------------------------- */
@@ -160,55 +154,57 @@ static pynn_status compute_gradient(double *loss, float *grads, float *dx, gradi
     return grads != NULL ? pynni_pass_grads(&call->pass, grads) : PYNN_OK;
 }
 
-pynn_status pynn_loss_and_grad_bytes(size_t *bytes, const pynn_plan *plan, const pynn_data *data,
-                                     const pynn_options *options)
+static pynn_status measure_gradient(size_t *bytes, const pynn_plan *plan, const pynn_data *data,
+                                    const pynn_options *options, int takes, int needs)
 {
     gradient_call call;
     if (bytes == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
-    PYNNI_TRY(check_extent(&call, plan, data, &options, PYNNI_TAKES_LOSS | PYNNI_TAKES_MASK, PYNNI_NEEDS_PACKED));
+    PYNNI_TRY(check_extent(&call, plan, data, &options, takes, needs));
     return pynni_layout_bytes(bytes, plan, data->rows, options->executor, call.needs);
+}
+
+/* Checks everything, and computes the loss and one of its gradients. */
+static pynn_status run_gradient(double *loss, float *grads, float *dx, const pynn_plan *plan, const pynn_data *data,
+                                const pynn_options *options, pynn_memory workspace)
+{
+    gradient_call call;
+    uint64_t environment;
+    pynn_status status;
+    PYNNI_TRY(check_call(&call, plan, data, options, grads != NULL ? PYNNI_NEEDS_PACKED : PYNNI_NEEDS_DX));
+    PYNNI_TRY(pynni_check_workspace(workspace, floats_of(&call, data->rows), plan));
+    environment = pynni_environment_enter();
+    status = compute_gradient(loss, grads, dx, &call, workspace.start);
+    pynni_environment_leave(environment);
+    return status;
+}
+
+pynn_status pynn_loss_and_grad_bytes(size_t *bytes, const pynn_plan *plan, const pynn_data *data,
+                                     const pynn_options *options)
+{
+    return measure_gradient(bytes, plan, data, options, PYNNI_TAKES_LOSS | PYNNI_TAKES_MASK, PYNNI_NEEDS_PACKED);
 }
 
 pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_plan *plan, const pynn_data *data,
                                const pynn_options *options, pynn_memory workspace)
 {
-    gradient_call call;
-    uint64_t environment;
-    pynn_status status;
     if (loss == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
     if (grads == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, GRADS);
-    PYNNI_TRY(check_call(&call, plan, data, options, PYNNI_NEEDS_PACKED));
-    PYNNI_TRY(pynni_check_workspace(workspace, floats_of(&call, data->rows), plan));
-    environment = pynni_environment_enter();
-    status = compute_gradient(loss, grads, NULL, &call, workspace.start);
-    pynni_environment_leave(environment);
-    return status;
+    return run_gradient(loss, grads, NULL, plan, data, options, workspace);
 }
 
 pynn_status pynn_input_grad_bytes(size_t *bytes, const pynn_plan *plan, const pynn_data *data,
                                   const pynn_options *options)
 {
-    gradient_call call;
-    if (bytes == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
-    PYNNI_TRY(check_extent(&call, plan, data, &options, PYNNI_TAKES_LOSS | PYNNI_TAKES_MASK | PYNNI_TAKES_END,
-                           PYNNI_NEEDS_DX));
-    return pynni_layout_bytes(bytes, plan, data->rows, options->executor, call.needs);
+    return measure_gradient(bytes, plan, data, options, PYNNI_TAKES_LOSS | PYNNI_TAKES_MASK | PYNNI_TAKES_END,
+                            PYNNI_NEEDS_DX);
 }
 
 pynn_status pynn_input_grad(double *loss, float *dx, const pynn_plan *plan, const pynn_data *data,
                             const pynn_options *options, pynn_memory workspace)
 {
-    gradient_call call;
-    uint64_t environment;
-    pynn_status status;
     double ignored;
     if (dx == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
-    PYNNI_TRY(check_call(&call, plan, data, options, PYNNI_NEEDS_DX));
-    PYNNI_TRY(pynni_check_workspace(workspace, floats_of(&call, data->rows), plan));
-    environment = pynni_environment_enter();
-    status = compute_gradient(loss != NULL ? loss : &ignored, NULL, dx, &call, workspace.start);
-    pynni_environment_leave(environment);
-    return status;
+    return run_gradient(loss != NULL ? loss : &ignored, NULL, dx, plan, data, options, workspace);
 }
 
 /* ---- in parts ---------------------------------------------------------- */
@@ -297,7 +293,8 @@ pynn_status pynn_accumulate(pynn_accumulation *accumulation, float *grads, const
         call.batch.rows = pynni_smaller(all.rows - first, PYNNI_BLOCK);
         call.pass.rows_before = accumulation->done;
         status = accumulate_block(&accumulation->loss, grads, &call, workspace.start, accumulation->done == 0);
-        accumulation->done += call.batch.rows;
+        if (status == PYNN_OK) accumulation->done += call.batch.rows;
+        else accumulation->private_grads = NULL; /* spoilt: no part may follow */
         first += call.batch.rows;
     }
     pynni_environment_leave(environment);
@@ -309,14 +306,14 @@ pynn_status pynn_accumulate(pynn_accumulation *accumulation, float *grads, const
 /* The forward or the backward pass of all rows. */
 typedef struct rows_job {
     const pynni_pass *pass;
-    void (*block)(const struct rows_job *job, size_t worker, size_t first, size_t rows);
     float *y;        /* forward: what comes out, or NULL */
     const float *dy; /* backward: its gradient */
     float *dx;       /* backward: or NULL */
 } rows_job;
 
-static void forward_block(const rows_job *job, size_t worker, size_t first, size_t rows)
+static void forward_block(const void *argument, size_t worker, size_t first, size_t rows)
 {
+    const rows_job *job = argument;
     const size_t width = job->pass->plan->outputs;
     float *drows;
     pynni_pass_forward(job->pass, worker, first, rows);
@@ -324,34 +321,25 @@ static void forward_block(const rows_job *job, size_t worker, size_t first, size
         memcpy(job->y + first * width, pynni_pass_rows(job->pass, worker, first, &drows), rows * width * sizeof(float));
 }
 
-static void backward_block(const rows_job *job, size_t worker, size_t first, size_t rows)
+static void backward_block(const void *argument, size_t worker, size_t first, size_t rows)
 {
+    const rows_job *job = argument;
     const pynn_plan *plan = job->pass->plan;
     pynni_pass_backward(job->pass, worker, job->dx != NULL ? job->dx + first * plan->inputs : NULL,
                         job->dy + first * plan->outputs, first, rows);
 }
 
-static void rows_worker(void *argument, size_t worker)
-{
-    const rows_job *job = argument;
-    size_t from, to, block;
-    pynni_split(&from, &to, job->pass->rows, worker, pynni_workers(job->pass->executor));
-    block = pynni_row_block(to - from);
-    for (size_t first = from; first < to; first += block)
-        job->block(job, worker, first, pynni_smaller(to - first, block));
-}
-
 static pynn_status run_forward(const pynni_pass *pass, float *y)
 {
-    rows_job job = {.pass = pass, .block = forward_block, .y = y};
-    return pynni_run(pass->executor, rows_worker, &job);
+    const rows_job job = {.pass = pass, .y = y};
+    return pynni_pass_blocks(pass, forward_block, &job);
 }
 
 static pynn_status run_backward(const pynni_pass *pass, float *dx, const float *dy)
 {
-    rows_job job = {.pass = pass, .block = backward_block, .dy = dy, .dx = dx};
+    const rows_job job = {.pass = pass, .dy = dy, .dx = dx};
     PYNNI_TRY(pynni_pass_transpose(pass, dx != NULL));
-    return pynni_run(pass->executor, rows_worker, &job);
+    return pynni_pass_blocks(pass, backward_block, &job);
 }
 
 /* What a pass without a loss begins with. */

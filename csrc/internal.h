@@ -43,6 +43,7 @@
     X(LAYER_UNUSED, "layer.epsilon, deviation, rate_factor, flags, bins, reserved")                             \
     X(NET, "net")                                                                                               \
     X(MODEL, "model")                                                                                           \
+    X(MODEL_CONSTANTS, "model.constants")                                                                       \
     X(MODEL_RESERVED, "model.reserved")                                                                         \
     X(PARAMS, "params")                                                                                         \
     X(PLAN, "plan")                                                                                             \
@@ -160,8 +161,8 @@ void pynni_split(size_t *first, size_t *end, size_t n, size_t worker, size_t wor
 size_t pynni_add(size_t a, size_t b);
 size_t pynni_mul(size_t a, size_t b);
 size_t pynni_pad(size_t floats); /* up to a whole cache line */
-size_t pynni_larger(size_t a, size_t b);
-size_t pynni_smaller(size_t a, size_t b);
+static inline size_t pynni_larger(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t pynni_smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Whether 0 <= least <= x <= most, by bits: arguments are checked in the caller's floating-point environment, which may
  * flush subnormals or trap NaN. */
@@ -187,10 +188,8 @@ pynn_status pynni_bytes(size_t *bytes, size_t floats);
 /* Whether two pieces of memory have a byte in common. */
 int pynni_have_common_bytes(const void *a, size_t a_bytes, const void *b, size_t b_bytes);
 
-/* PYNN_OK, or why `floats` floats cannot be had from the memory; a workspace must lie apart from the plan and its
- * parameters too. */
+/* PYNN_OK, or why `floats` floats cannot be had from the memory. */
 pynn_status pynni_check_memory(pynn_memory memory, size_t floats);
-pynn_status pynni_check_workspace(pynn_memory workspace, size_t floats, const pynn_plan *plan);
 
 /* Whether `rows` rows of `width` floats `stride` apart can be addressed. */
 int pynni_fits(size_t rows, size_t width, size_t stride);
@@ -293,14 +292,15 @@ typedef struct pynni_kernels {
 
 /* What is called through a table where there are several instruction sets, and by its name where there is one. */
 #ifdef PYNNI_SCALAR_ONLY
-#define PYNNI_KERNEL(kernels, name) ((void)(kernels), pynni_scalar_##name)
-#define PYNNI_KERNEL_PROTOTYPE(name, type, arguments) type pynni_scalar_##name arguments;
-#define PYNNI_TABLE_PROTOTYPE(name, type, count) extern type const pynni_scalar_##name[count];
+#define PYNNI_KERNEL(kernels, name) ((void)(kernels), PYNNI_OF_BUILD(pynni_scalar_##name))
+#define PYNNI_KERNEL_PROTOTYPE(name, type, arguments) type PYNNI_OF_BUILD(pynni_scalar_##name) arguments;
+#define PYNNI_TABLE_PROTOTYPE(name, type, count) extern type const PYNNI_OF_BUILD(pynni_scalar_##name)[count];
 PYNNI_KERNEL_LIST(PYNNI_KERNEL_PROTOTYPE)
 PYNNI_TABLE_LIST(PYNNI_TABLE_PROTOTYPE)
 #else
 #define PYNNI_KERNEL(kernels, name) ((kernels)->name)
-#define PYNNI_KERNELS_PROTOTYPE(kind, name) extern const pynni_kernels pynni_kernels_##name;
+#define PYNNI_KERNELS(name) PYNNI_OF_BUILD(pynni_kernels_##name)
+#define PYNNI_KERNELS_PROTOTYPE(kind, name) extern const pynni_kernels PYNNI_KERNELS(name);
 PYNNI_ISA_LIST(PYNNI_KERNELS_PROTOTYPE)
 #endif
 
@@ -321,6 +321,8 @@ typedef struct pynni_call {
     const pynni_kernels *kernels;
     uint64_t environment;
 } pynni_call;
+#define pynni_enter PYNNI_OF_BUILD(pynni_enter)
+#define pynni_environment_enter PYNNI_OF_BUILD(pynni_environment_enter)
 pynn_status pynni_enter(pynni_call *call);
 void pynni_leave(const pynni_call *call);
 uint64_t pynni_environment_enter(void);
@@ -334,8 +336,6 @@ enum { PYNNI_STREAM_INIT = 0, PYNNI_STREAM_SHUFFLE = 1, PYNNI_STREAM_DROPOUT = 2
 void pynni_dropout(const pynni_kernels *kernels, float *y, const float *x, const pynn_mask *mask, size_t first,
                    size_t rows, size_t width, double p);
 
-pynn_status pynni_check_mask(const pynn_mask *mask);
-
 /* ---- plan -------------------------------------------------------------- */
 
 /* The unit of a pass: a dense layer with the activation behind it, or one other layer. A softmax or sigmoid that ends
@@ -343,8 +343,8 @@ pynn_status pynni_check_mask(const pynn_mask *mask);
 typedef struct pynni_node {
     int32_t kind;           /* of its first layer */
     int32_t activation;     /* PYNN_IDENTITY .. PYNN_SILU; of a dense layer, the one that follows */
-    float slope;            /* of a leaky relu */
     uint32_t dropouts;      /* dropout layers before it */
+    double slope;           /* of a leaky relu */
     double p;               /* of a dropout */
     size_t inputs, outputs;
     size_t layer;           /* number of its first layer */
@@ -370,10 +370,13 @@ struct pynn_plan {
     pynni_node nodes[];
 };
 
+/* What a plan says of all nodes together; the nodes themselves go to `nodes` unless that is NULL. */
+pynn_plan pynni_describe(const pynn_net *net, pynni_node *nodes);
+
 pynn_status pynni_check_plan(const pynn_plan *plan);
 
-/* Bytes of a plan. */
-size_t pynni_plan_size(const pynn_plan *plan);
+/* As pynni_check_memory; a workspace must lie apart from the plan and its parameters too. */
+pynn_status pynni_check_workspace(pynn_memory workspace, size_t floats, const pynn_plan *plan);
 
 /* The activation behind layer number i of a net, PYNN_IDENTITY for none. */
 int32_t pynni_activation_behind(const pynn_net *net, size_t i);
@@ -406,7 +409,13 @@ extern const pynn_options pynni_no_options;
  * *stride is then that of x. */
 pynn_status pynni_check_data(size_t *stride, const pynn_data *data, size_t inputs);
 
+/* The same for data whose x is not looked at. */
+pynn_status pynni_check_data_fields(const pynn_data *data);
+
 enum { PYNNI_TAKES_END = 1, PYNNI_TAKES_LOSS = 2, PYNNI_TAKES_STRIDE = 4, PYNNI_TAKES_MASK = 8 };
+
+/* PYNN_OK, or what is wrong with a mask. */
+pynn_status pynni_check_mask(const pynn_mask *mask);
 
 /* PYNN_OK, or what is wrong with options; *options becomes pynni_no_options where it is NULL. */
 pynn_status pynni_check_options(const pynn_options **options, int takes);
@@ -562,9 +571,8 @@ pynn_status pynni_layout_bytes(size_t *bytes, const pynn_plan *plan, size_t rows
 /* Floats that one worker needs to predict up to `rows` rows. */
 size_t pynni_predict_floats(const pynn_plan *plan, size_t rows);
 
-/* Floats to train on batches of `rows` rows or to predict `predicted` rows, whichever are more; for one worker,
- * without a plan. */
-size_t pynni_floats_of_net(const pynn_net *net, size_t rows, size_t predicted, int needs);
+/* Floats of a pass for one worker, without a plan. */
+size_t pynni_floats_of_net(const pynn_net *net, size_t rows, int needs);
 
 /* What an optimizer step needs: PYNNI_NEEDS_... */
 int pynni_train_needs(const pynn_optimizer *optimizer);
@@ -597,6 +605,10 @@ void pynni_pass_leave_out(const pynni_pass *pass, const pynni_batch *batch, size
 
 /* The rows that came out, from row first, and in *drows where their gradient may be put. */
 float *pynni_pass_rows(const pynni_pass *pass, size_t worker, size_t first, float **drows);
+
+/* All rows, block by block, split among the workers. */
+typedef void pynni_block(const void *argument, size_t worker, size_t first, size_t rows);
+pynn_status pynni_pass_blocks(const pynni_pass *pass, pynni_block *block, const void *argument);
 
 /* The transposed weights that pynni_pass_backward needs. */
 pynn_status pynni_pass_transpose(const pynni_pass *pass, int with_dx);

@@ -36,6 +36,9 @@
 /* Instruction sets in the order of pynn_isa. */
 #define PYNNI_ISA_LIST(X) X(SCALAR, scalar) X(SSE2, sse2) X(AVX2, avx2) X(AVX512, avx512) X(NEON, neon)
 
+_Static_assert(((PYNN_ONLY_LOSSES) & 62u) != 0 && ((PYNN_ONLY_OPTIMIZERS) & 7u) != 0,
+               "a build has a loss and an optimizer; PYNN_WITHOUT_TRAINING leaves all of them out");
+
 #define PYNNI_COUNT_ONE(...) +1
 enum {
     PYNNI_ACTIVATIONS = 0 PYNNI_ACTIVATION_LIST(PYNNI_COUNT_ONE),

@@ -85,6 +85,7 @@ pynn_status pynn_dense_backward(float *dx, float *dw, float *db, const float *ds
     if (data == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, DATA);
     rows = data->rows;
     PYNNI_TRY(check_dense(dense, rows));
+    PYNNI_TRY(pynni_check_data_fields(data));
     if (dw != NULL) PYNNI_TRY(pynni_check_data(&stride, data, dense->inputs));
     if (!pynni_fits(rows, dense->inputs, 0)) return PYNNI_BAD(PYNN_TOO_LARGE, DATA_ROWS);
     if (rows > 0 && ds == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, INPUT);

@@ -35,24 +35,35 @@ pynn_status pynn_learner_bytes(size_t *bytes, const pynn_layer *layers, size_t l
 {
     const pynn_optimizer clipped = {.clip_norm = 1.0};
     pynn_net net;
+    pynn_plan plan;
     learner_layout layout;
-    size_t longest = 0;
+    size_t longest = 0, predicted;
     if (bytes == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
     if (rows == 0) return PYNNI_BAD(PYNN_BAD_SIZE, SIZE);
     PYNNI_TRY(pynn_net_init(&net, layers, layer_count));
     PYNNI_TRY(lay_out_learner(&layout, &net));
-    if (batch == 0 || batch > rows) batch = rows;
-    PYNNI_TRY(pynni_bytes(&longest, pynni_floats_of_net(&net, batch, batch, pynni_train_needs(&clipped))));
+    predicted = batch != 0 ? batch : rows;
+    batch = pynni_smaller(predicted, rows);
+    plan = pynni_describe(&net, NULL);
+    PYNNI_TRY(pynni_bytes(&longest, pynni_larger(pynni_floats_of_net(&net, batch, pynni_train_needs(&clipped)),
+                                                 pynni_predict_floats(&plan, predicted))));
     longest = pynni_add(layout.workspace, pynni_add(order_bytes(rows), longest));
     if (longest > SIZE_MAX / 2) return PYNNI_BAD(PYNN_TOO_LARGE, SIZE);
     *bytes = longest;
     return PYNN_OK;
 }
 
+/* Adam, or what this build has instead. */
+static pynn_optimizer first_optimizer(void)
+{
+    if (PYNNI_HAS_OPTIMIZER(PYNN_ADAM)) return pynn_adam();
+    return PYNNI_HAS_OPTIMIZER(PYNN_ADAMW) ? pynn_adamw() : pynn_sgd();
+}
+
 pynn_status pynn_learner_init(pynn_learner *learner, const pynn_layer *layers, size_t layer_count, pynn_memory memory)
 {
     unsigned char *start = memory.start;
-    pynn_learner made = {.trainer.optimizer = PYNNI_HAS_OPTIMIZER(PYNN_ADAM) ? pynn_adam() : pynn_sgd()};
+    pynn_learner made = {.trainer.optimizer = first_optimizer()};
     learner_layout layout;
     if (learner == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, LEARNER);
     PYNNI_TRY(pynn_net_init(&made.net, layers, layer_count));
@@ -94,7 +105,8 @@ pynn_status pynn_learner_train(pynn_learner *learner, const pynn_data *data, siz
     learner->trainer.totals = (pynn_totals){0.0, 0.0};
     status = pynn_train_steps(&learner->trainer, learner->plan, data, &batches, workspace);
     if (status == PYNN_OK) learner->epochs++;
-    else if (pynn_status_code(status) < PYNN_BAD_EXECUTOR) learner->trainer.totals = before; /* nothing was begun */
+    else if (status != PYNN_LOSS_NOT_FINITE && status != PYNN_PARAMETER_NOT_FINITE)
+        learner->trainer.totals = before; /* the call was refused */
     return status;
 }
 

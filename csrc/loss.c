@@ -97,6 +97,7 @@ static pynn_status check_output_weights(const pynni_batch *batch, size_t row, si
 pynn_status pynni_loss_check(pynni_batch *batch, size_t data_rows, size_t outputs, int32_t loss)
 {
     const pynn_targets *t = batch->targets;
+    int output_weights = t->output_weights != NULL;
     PYNNI_TRY(check_settings(t, loss));
     PYNNI_TRY(check_strides(batch, data_rows, outputs));
     for (size_t r = 0; r < batch->rows; r++) {
@@ -110,7 +111,8 @@ pynn_status pynni_loss_check(pynni_batch *batch, size_t data_rows, size_t output
         if (PYNNI_HAS_LOSS(PYNN_CROSS_ENTROPY) && t->labels != NULL &&
             (t->labels[row] < 0 || (size_t)t->labels[row] >= outputs))
             return PYNNI_BAD(PYNN_BAD_LABEL, TARGETS_LABELS);
-        if (t->output_weights != NULL) PYNNI_TRY(check_output_weights(batch, row, outputs));
+        if (output_weights) PYNNI_TRY(check_output_weights(batch, row, outputs));
+        output_weights &= !t->same_output_weights; /* once will do */
     }
     return PYNN_OK;
 }
@@ -198,7 +200,7 @@ pynn_status pynn_loss(double *loss, float *losses, float *ds, const float *y, co
     pynni_batch batch = {0};
     double divisor;
     pynni_call call;
-    if (data == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, DATA);
+    PYNNI_TRY(pynni_check_data_fields(data));
     batch.targets = &data->targets;
     batch.rows = data->rows;
     if (loss == NULL || (batch.rows > 0 && losses == NULL)) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
@@ -206,8 +208,6 @@ pynn_status pynn_loss(double *loss, float *losses, float *ds, const float *y, co
     if (outputs == 0) return PYNNI_BAD(PYNN_BAD_SIZE, SIZE);
     if (!pynni_fits(batch.rows, outputs, 0)) return PYNNI_BAD(PYNN_TOO_LARGE, DATA_ROWS);
     if (!has_loss(kind)) return PYNNI_BAD(PYNN_BAD_KIND, KIND);
-    if (data->type != 0 || data->reserved_type != 0) return PYNNI_BAD(PYNN_BAD_KIND, DATA_TYPE);
-    PYNNI_CHECK_RESERVE(data->reserved, DATA_RESERVED);
     PYNNI_TRY(pynni_loss_check(&batch, batch.rows, outputs, kind));
     PYNNI_TRY(pynni_enter(&call));
     divisor = pynni_loss_divisor(&batch);

@@ -23,10 +23,6 @@ size_t pynni_pad(size_t floats)
     return more == SIZE_MAX ? SIZE_MAX : more / FLOATS_PER_LINE * FLOATS_PER_LINE;
 }
 
-size_t pynni_larger(size_t a, size_t b) { return a > b ? a : b; }
-
-size_t pynni_smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 static uint64_t double_bits(double x)
 {
     uint64_t bits;
@@ -54,16 +50,6 @@ int pynni_have_common_bytes(const void *a, size_t a_bytes, const void *b, size_t
 {
     const uintptr_t from = (uintptr_t)a, other = (uintptr_t)b;
     return from < other ? other - from < a_bytes : from - other < b_bytes;
-}
-
-pynn_status pynni_check_workspace(pynn_memory workspace, size_t floats, const pynn_plan *plan)
-{
-    const size_t bytes = floats * sizeof(float);
-    PYNNI_TRY(pynni_check_memory(workspace, floats));
-    if (bytes > 0 && (pynni_have_common_bytes(workspace.start, bytes, plan, pynni_plan_size(plan)) ||
-                      pynni_have_common_bytes(workspace.start, bytes, plan->params, plan->param_count * sizeof(float))))
-        return PYNNI_BAD(PYNN_BAD_MEMORY, MEMORY);
-    return PYNN_OK;
 }
 
 pynn_status pynni_check_memory(pynn_memory memory, size_t floats)

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#ifndef PYNN_WITHOUT_TRAINING
+
 static int in_unit(double x) { return pynni_within(x, 0.0, PYNNI_BELOW_ONE); }
 
 static int is_zero(double x) { return pynni_within(x, 0.0, 0.0); }
@@ -232,3 +234,5 @@ pynn_status pynn_update(pynn_trainer *trainer, const pynn_plan *plan, const floa
     trainer->failed_layer = failed;
     return PYNN_PARAMETER_NOT_FINITE;
 }
+
+#endif

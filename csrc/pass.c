@@ -120,7 +120,8 @@ static void backward_node(const pynni_pass *pass, size_t i, const float *drows, 
         return;
     }
     PYNNI_KERNEL(kernels, backward)[node->activation - PYNN_IDENTITY](
-        ds, drows, pynni_keeps_score(node->activation) ? ds : out, n, node->slope);
+        ds, drows, pynni_keeps_score(node->activation) ? ds : out, n,
+        PYNNI_HAS_LAYER(PYNN_LEAKY_RELU) ? (float)node->slope : 0.0f);
 }
 
 static const float *transposed_of(const pynni_pass *pass, const pynni_node *node)
@@ -184,6 +185,29 @@ float *pynni_pass_rows(const pynni_pass *pass, size_t worker, size_t first, floa
 {
     *drows = incoming(pass, pass->nodes - 1, worker, first);
     return rows_of(pass, pass->nodes - 1, first);
+}
+
+/* ---- blocks of rows ---------------------------------------------------- */
+
+typedef struct blocks_job {
+    const pynni_pass *pass;
+    pynni_block *block;
+    const void *argument;
+} blocks_job;
+
+static void blocks_worker(void *argument, size_t worker)
+{
+    const blocks_job *job = argument;
+    size_t first, end, block;
+    pynni_split(&first, &end, job->pass->rows, worker, pynni_workers(job->pass->executor));
+    block = pynni_row_block(end - first);
+    for (; first < end; first += block) job->block(job->argument, worker, first, pynni_smaller(end - first, block));
+}
+
+pynn_status pynni_pass_blocks(const pynni_pass *pass, pynni_block *block, const void *argument)
+{
+    blocks_job job = {pass, block, argument};
+    return pynni_run(pass->executor, blocks_worker, &job);
 }
 
 /* ---- transposed weights ------------------------------------------------ */

@@ -59,7 +59,7 @@ static pynni_node node_at(const pynn_net *net, size_t layer, size_t inputs, size
     } else if (first->kind <= PYNN_SILU) {
         node.activation = first->kind;
     }
-    if (PYNNI_HAS_LAYER(PYNN_LEAKY_RELU)) node.slope = (float)activation->slope;
+    if (PYNNI_HAS_LAYER(PYNN_LEAKY_RELU)) node.slope = activation->slope;
     if (PYNNI_HAS_LAYER(PYNN_DROPOUT)) node.p = first->p;
     return node;
 }
@@ -104,8 +104,7 @@ static void add_node(pynn_plan *plan, pynni_node *node, size_t *params, uint32_t
     *params += (node->inputs + 1) * node->outputs;
 }
 
-/* What a plan says of all nodes; the nodes themselves go to `nodes` unless that is NULL. */
-static pynn_plan describe_plan(const pynn_net *net, pynni_node *nodes)
+pynn_plan pynni_describe(const pynn_net *net, pynni_node *nodes)
 {
     pynn_plan plan = {.inputs = net->inputs, .outputs = net->outputs, .widest = net->widest,
                       .param_count = net->param_count, .layer_count = net->layer_count,
@@ -134,13 +133,14 @@ pynn_status pynn_plan_init(const pynn_plan **plan, const pynn_model *model, pynn
     net = model->net;
     PYNNI_TRY(pynni_check_net(net));
     if (model->params == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, PARAMS);
+    if (model->constants != NULL) return PYNNI_BAD(PYNN_BAD_VALUE, MODEL_CONSTANTS);
     PYNNI_CHECK_RESERVE(model->reserved, MODEL_RESERVED);
-    PYNNI_TRY(pynni_check_memory(memory, plan_floats(count_nodes(net))));
+    PYNNI_TRY(pynni_check_memory(memory, pynni_pad(plan_floats(count_nodes(net)))));
     if (pynni_have_common_bytes(made, plan_floats(count_nodes(net)) * sizeof(float), model->params,
                                 net->param_count * sizeof(float)))
         return PYNNI_BAD(PYNN_BAD_MEMORY, MEMORY);
     PYNNI_TRY(pynni_enter(&call));
-    *made = describe_plan(net, made->nodes);
+    *made = pynni_describe(net, made->nodes);
     made->params = model->params;
     made->kernels = call.kernels;
     made->mark = PLAN_MARK;
@@ -149,12 +149,21 @@ pynn_status pynn_plan_init(const pynn_plan **plan, const pynn_model *model, pynn
     return PYNN_OK;
 }
 
-size_t pynni_plan_size(const pynn_plan *plan) { return sizeof *plan + plan->node_count * sizeof plan->nodes[0]; }
-
 pynn_status pynni_check_plan(const pynn_plan *plan)
 {
     if (plan == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, PLAN);
     return plan->mark == PLAN_MARK ? PYNN_OK : PYNNI_BAD(PYNN_BAD_NET, PLAN);
+}
+
+pynn_status pynni_check_workspace(pynn_memory workspace, size_t floats, const pynn_plan *plan)
+{
+    const size_t bytes = floats * sizeof(float);
+    const size_t plan_bytes = sizeof *plan + plan->node_count * sizeof plan->nodes[0];
+    PYNNI_TRY(pynni_check_memory(workspace, floats));
+    if (bytes > 0 && (pynni_have_common_bytes(workspace.start, bytes, plan, plan_bytes) ||
+                      pynni_have_common_bytes(workspace.start, bytes, plan->params, plan->param_count * sizeof(float))))
+        return PYNNI_BAD(PYNN_BAD_MEMORY, MEMORY);
+    return PYNN_OK;
 }
 
 size_t pynni_nodes_until(const pynn_plan *plan, int32_t end)
@@ -164,15 +173,27 @@ size_t pynni_nodes_until(const pynn_plan *plan, int32_t end)
 
 /* ---- data and options -------------------------------------------------- */
 
-pynn_status pynni_check_data(size_t *stride, const pynn_data *data, size_t inputs)
+pynn_status pynni_check_data_fields(const pynn_data *data)
 {
     if (data == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, DATA);
     if (data->type != 0 || data->reserved_type != 0) return PYNNI_BAD(PYNN_BAD_KIND, DATA_TYPE);
+    PYNNI_CHECK_RESERVE(data->reserved, DATA_RESERVED);
+    return PYNN_OK;
+}
+
+pynn_status pynni_check_data(size_t *stride, const pynn_data *data, size_t inputs)
+{
+    PYNNI_TRY(pynni_check_data_fields(data));
     *stride = data->stride != 0 ? data->stride : inputs;
     if (*stride < inputs) return PYNNI_BAD(PYNN_BAD_SIZE, DATA_STRIDE);
     if (data->rows > 0 && data->x == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, DATA_X);
-    if (!pynni_fits(data->rows, inputs, *stride)) return PYNNI_BAD(PYNN_TOO_LARGE, DATA_ROWS);
-    PYNNI_CHECK_RESERVE(data->reserved, DATA_RESERVED);
+    return pynni_fits(data->rows, inputs, *stride) ? PYNN_OK : PYNNI_BAD(PYNN_TOO_LARGE, DATA_ROWS);
+}
+
+pynn_status pynni_check_mask(const pynn_mask *mask)
+{
+    if (mask == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, MASK);
+    PYNNI_CHECK_RESERVE(mask->reserved, MASK);
     return PYNN_OK;
 }
 
@@ -262,9 +283,9 @@ size_t pynni_lay_out(pynni_layout *layout, void *start, const pynn_plan *plan, s
     return a.used;
 }
 
-size_t pynni_floats_of_net(const pynn_net *net, size_t rows, size_t predicted, int needs)
+size_t pynni_floats_of_net(const pynn_net *net, size_t rows, int needs)
 {
-    const pynn_plan plan = describe_plan(net, NULL);
+    const pynn_plan plan = pynni_describe(net, NULL);
     pynni_layout layout;
     arena a = {NULL, 0};
     size_t layer = 0, width = net->inputs;
@@ -275,7 +296,7 @@ size_t pynni_floats_of_net(const pynn_net *net, size_t rows, size_t predicted, i
         width = node.outputs;
     }
     allot_rest(&layout, &a, &plan, rows, 1, needs);
-    return pynni_larger(a.used, pynni_predict_floats(&plan, predicted));
+    return a.used;
 }
 
 pynn_status pynni_layout_bytes(size_t *bytes, const pynn_plan *plan, size_t rows, const pynn_executor *executor,

@@ -20,12 +20,13 @@ static void activate(const pynn_plan *plan, const pynni_node *node, float *out, 
                      size_t in_stride, size_t rows)
 {
     pynni_activation_forward *const f = PYNNI_KERNEL(plan->kernels, forward)[node->activation - PYNN_IDENTITY];
+    const float slope = PYNNI_HAS_LAYER(PYNN_LEAKY_RELU) ? (float)node->slope : 0.0f;
     size_t width = node->outputs;
     if (out_stride == width && in_stride == width) {
         width *= rows;
         rows = 1;
     }
-    for (size_t r = 0; r < rows; r++) f(out + r * out_stride, in + r * in_stride, width, node->slope);
+    for (size_t r = 0; r < rows; r++) f(out + r * out_stride, in + r * in_stride, width, slope);
 }
 
 static void forward_dense(const pynn_plan *plan, const pynni_node *node, float *out, size_t out_stride, float *score,
@@ -160,7 +161,7 @@ static void predict_worker(void *argument, size_t worker)
     const predict_job *job = argument;
     size_t first, end;
     pynni_split(&first, &end, job->p->rows, worker, job->workers);
-    predict_range(job->p, &job->b, job->memory + worker * job->b.floats, first, end);
+    predict_range(job->p, &job->b, job->b.floats > 0 ? job->memory + worker * job->b.floats : NULL, first, end);
 }
 
 /* Whether two matrices have a float in common. Columns of one table do not: their strides are equal, and they stand
@@ -179,21 +180,27 @@ static int overlap(const float *a, size_t a_stride, size_t a_width, const float 
     return apart < a_width * sizeof *a || apart + b_width * sizeof *a > a_stride * sizeof *a;
 }
 
+/* What there is to predict; the arguments have been checked, or will be. */
+static predicting describe_prediction(float *y, const pynn_plan *plan, const pynn_data *data,
+                                      const pynn_options *options)
+{
+    return (predicting){.plan = plan, .x = data->x, .y = y, .rows = data->rows,
+                        .x_stride = data->stride != 0 ? data->stride : plan->inputs,
+                        .y_stride = options->y_stride != 0 ? options->y_stride : plan->outputs,
+                        .nodes = pynni_nodes_until(plan, options->end)};
+}
+
 static pynn_status check_prediction(predicting *p, float *y, const pynn_plan *plan, const pynn_data *data,
                                     const pynn_options *options)
 {
+    size_t x_stride;
     PYNNI_TRY(pynni_check_plan(plan));
-    PYNNI_TRY(pynni_check_data(&p->x_stride, data, plan->inputs));
-    p->plan = plan;
-    p->x = data->x;
-    p->y = y;
-    p->rows = data->rows;
-    p->y_stride = options->y_stride != 0 ? options->y_stride : plan->outputs;
-    p->nodes = pynni_nodes_until(plan, options->end);
-    if (p->rows == 0) return PYNN_OK;
-    if (y == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
+    PYNNI_TRY(pynni_check_data(&x_stride, data, plan->inputs));
+    *p = describe_prediction(y, plan, data, options);
     if (p->y_stride < plan->outputs) return PYNNI_BAD(PYNN_BAD_SIZE, OPTIONS_Y_STRIDE);
     if (!pynni_fits(p->rows, plan->outputs, p->y_stride)) return PYNNI_BAD(PYNN_TOO_LARGE, OPTIONS_Y_STRIDE);
+    if (p->rows == 0) return PYNN_OK;
+    if (y == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
     if (overlap(p->x, p->x_stride, plan->inputs, y, p->y_stride, plan->outputs, p->rows))
         return PYNNI_BAD(PYNN_BAD_MEMORY, OUTPUT);
     return PYNN_OK;
@@ -253,14 +260,13 @@ static pynn_status check_many(many_job *job, int has_y)
 static void predict_many_worker(void *argument, size_t worker)
 {
     const many_job *job = argument;
-    float *memory = job->memory + worker * job->floats;
+    float *memory = job->floats > 0 ? job->memory + worker * job->floats : NULL;
     size_t first, end;
     pynni_split(&first, &end, job->count, worker, job->workers);
     for (size_t i = first; i < end; i++) {
-        predicting p;
-        const buffers b = buffers_for(job->plans[i], data_of(job, i)->rows);
-        if (check_prediction(&p, job->y[i], job->plans[i], data_of(job, i), job->options) == PYNN_OK)
-            predict_range(&p, &b, memory, 0, p.rows);
+        const predicting p = describe_prediction(job->y[i], job->plans[i], data_of(job, i), job->options);
+        const buffers b = buffers_for(job->plans[i], p.rows);
+        predict_range(&p, &b, memory, 0, p.rows);
     }
 }
 

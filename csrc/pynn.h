@@ -2,7 +2,8 @@
  * pynn: dense neural networks on the CPU, the same bits on every machine.
  *
  * This header is the whole public face of the library and the only file that a program includes. To embed pynn, compile
- * every .c file of csrc and of csrc/kernels with gcc or clang and any flags you like; nothing else is needed:
+ * every .c file of csrc and of csrc/kernels with gcc or clang and any flags you like, the same for all; nothing else is
+ * needed:
  *
  *     cc -O2 -I csrc my_program.c $(find csrc -name '*.c')
  *
@@ -25,8 +26,9 @@
  *            name ends in _bytes tells how long it must be; that depends on the build and the arguments, never on the
  *            machine. A workspace must overlap neither plan nor parameters, which is refused, nor other arrays or
  *            memory in use (UNCHECKED).
- * Results    Outputs are overwritten. Only pynn_state, pynn_totals and pynn_accumulation carry on from call to call.
- *            Every bit is defined by docs/arithmetic.md and depends on neither the machine nor the compiler.
+ * Results    Outputs are overwritten. What carries on from call to call are the params, moments, state and totals of a
+ *            trainer, the epochs of a learner, and an accumulation with its grads. Every bit is defined by
+ *            docs/arithmetic.md and depends on neither the machine nor the compiler.
  * Threads    Calls on distinct outputs and memory may run at the same time, on one const net, plan or parameter array.
  * UNCHECKED  marks what the library cannot see; then it is the caller's to keep.
  *
@@ -70,7 +72,7 @@ extern "C" {
 
 /*
  * What a call answers: PYNN_OK, or a code below. A refusal of an argument carries in its higher bits which argument it
- * is, so compare pynn_status_code(status), not the status itself, with the codes up to PYNN_BAD_MEMORY.
+ * is. So compare pynn_status_code(status) with the codes, and the status itself with PYNN_OK alone.
  */
 typedef int32_t pynn_status;
 
@@ -88,7 +90,8 @@ typedef enum pynn_code {
     PYNN_BAD_MEMORY = 10,           /* memory that is too short, does not start at a multiple of 64, or overlaps */
     PYNN_BAD_ORDER = 11,            /* a call that does not fit those before it: a backward without its forward, ... */
     PYNN_BAD_EXECUTOR = 12,         /* an executor that has left workers out, or is not the library's own */
-    PYNN_LOSS_NOT_FINITE = 13,      /* the loss of a batch is NaN or infinite; nothing was updated */
+    PYNN_LOSS_NOT_FINITE = 13,      /* the loss of a batch or a factor of its gradient is NaN or infinite; nothing was
+                                       updated */
     PYNN_PARAMETER_NOT_FINITE = 14, /* an update made a parameter NaN or infinite; parameters are spoilt */
     PYNN_BAD_ARITHMETIC = 15,       /* this build or machine breaks the arithmetic contract */
     PYNN_NO_ISA = 16,               /* this build or machine lacks the instruction set */
@@ -165,7 +168,8 @@ typedef struct pynn_targets {
     const float *rows;     /* (N, O); for cross-entropy rows that are >= 0 and sum to 1 (UNCHECKED) */
     size_t stride;         /* of rows; 0: O */
     const int32_t *labels; /* (N), for PYNN_CROSS_ENTROPY only */
-    const float *weights;  /* (N), finite; NULL: 1 each. A row of weight 0 does not touch any result, whatever it holds:
+    const float *weights;  /* (N), finite; NULL: 1 each. A row of weight 0 touches no result, whatever it holds, if the
+                              parameters are finite:
                               its label, target and output weights are not looked at, and inputs that are not finite
                               count as 0 */
     const float *output_weights;  /* (N, O), finite and >= 0: factors of the terms of each row's loss; NULL: 1 each */
@@ -302,7 +306,8 @@ typedef struct pynn_learner {
     uint32_t reserved_epochs;
 } pynn_learner;
 
-/* Memory of a learner that trains on `rows` rows in batches of up to `batch`, and predicts up to `batch` at once. */
+/* Memory of a learner that trains on up to `rows` rows in batches of up to `batch` (0: all of them), and predicts up to
+ * `batch` rows at once. */
 PYNN_API pynn_status pynn_learner_bytes(size_t *bytes, const pynn_layer *layers, size_t layer_count, size_t rows,
                                         size_t batch);
 
@@ -314,7 +319,7 @@ PYNN_API pynn_status pynn_learner_init(pynn_learner *learner, const pynn_layer *
  * loss is trainer.totals.loss / trainer.totals.weight afterwards. Errors as pynn_train_steps. */
 PYNN_API pynn_status pynn_learner_train(pynn_learner *learner, const pynn_data *data, size_t batch);
 
-/* y (rows, O) for x (rows, I). */
+/* y (rows, O) for x (rows, I). It uses the workspace of the learner: one call at a time (UNCHECKED). */
 PYNN_API pynn_status pynn_learner_predict(float *y, const pynn_learner *learner, const float *x, size_t rows);
 
 /* ==== FULL ======================================================================================================== */
@@ -345,7 +350,7 @@ typedef struct pynn_model {
 
 /*
  * A model that is ready to run: checked and laid out once, with the instruction set that was chosen then. It lies in
- * the caller's memory, which it needs as long as it is used, and keeps pointers to params and constants, but not to
+ * the caller's memory, which it needs as long as it is used, and keeps the pointer to params, but not to
  * net or layers. It is const: threads may share it, each with a workspace of its own. Whoever writes to params sees
  * the new values in the next call; not while another thread computes with them (UNCHECKED).
  */
@@ -468,7 +473,8 @@ PYNN_API pynn_status pynn_loss_and_grad_bytes(size_t *bytes, const pynn_plan *pl
 PYNN_API pynn_status pynn_loss_and_grad(double *loss, float *grads, const pynn_plan *plan, const pynn_data *data,
                                         const pynn_options *options, pynn_memory workspace);
 
-/* dx (N, I), the gradient of that loss in every input; *loss may be left out (NULL). */
+/* dx (N, I), the gradient of that loss in every input; *loss may be left out (NULL). The workspace is that of pynn_vjp
+ * too, so its length does not depend on end and loss. */
 PYNN_API pynn_status pynn_input_grad_bytes(size_t *bytes, const pynn_plan *plan, const pynn_data *data,
                                            const pynn_options *options);
 PYNN_API pynn_status pynn_input_grad(double *loss, float *dx, const pynn_plan *plan, const pynn_data *data,

@@ -119,13 +119,6 @@ pynn_status pynn_params_init(float *params, const pynn_net *net, uint64_t seed)
     return PYNN_OK;
 }
 
-pynn_status pynni_check_mask(const pynn_mask *mask)
-{
-    if (mask == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, MASK);
-    PYNNI_CHECK_RESERVE(mask->reserved, MASK);
-    return PYNN_OK;
-}
-
 void pynni_dropout(const pynni_kernels *kernels, float *y, const float *x, const pynn_mask *mask, size_t first,
                    size_t rows, size_t width, double p)
 {

@@ -26,7 +26,7 @@
 
 #include "table.inc"
 
-const pynni_kernels pynni_kernels_avx2 = KERNEL_TABLE(AVX2);
+const pynni_kernels PYNNI_KERNELS(avx2) = KERNEL_TABLE(AVX2);
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -26,7 +26,7 @@
 
 #include "table.inc"
 
-const pynni_kernels pynni_kernels_avx512 = KERNEL_TABLE(AVX512);
+const pynni_kernels PYNNI_KERNELS(avx512) = KERNEL_TABLE(AVX512);
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -18,6 +18,6 @@
 
 #include "table.inc"
 
-const pynni_kernels pynni_kernels_neon = KERNEL_TABLE(NEON);
+const pynni_kernels PYNNI_KERNELS(neon) = KERNEL_TABLE(NEON);
 
 #endif

@@ -26,5 +26,5 @@
 #ifdef PYNNI_SCALAR_ONLY
 _Static_assert(TILE_COLUMNS == PYNNI_PANEL, "a panel of the only instruction set");
 #else
-const pynni_kernels pynni_kernels_scalar = KERNEL_TABLE(SCALAR);
+const pynni_kernels PYNNI_KERNELS(scalar) = KERNEL_TABLE(SCALAR);
 #endif

@@ -18,6 +18,6 @@
 
 #include "table.inc"
 
-const pynni_kernels pynni_kernels_sse2 = KERNEL_TABLE(SSE2);
+const pynni_kernels PYNNI_KERNELS(sse2) = KERNEL_TABLE(SSE2);
 
 #endif

@@ -62,6 +62,7 @@ static inline vf m_flush(vf x) { return x; }
 static inline vf m_exp(vf x) { return exp(x); }
 static inline vf m_exp_nonpos(vf x) { return exp(x); }
 static inline vf m_log(vf x) { return log(x); }
+static inline vf m_log_inside(vf x) { return log(x); }
 static inline vf m_log1p_unit(vf x) { return log1p(x); }
 static inline vf m_tanh(vf x) { return tanh(x); }
 static inline vf m_sigmoid(vf x) { return 1.0 / (1.0 + exp(-x)); }

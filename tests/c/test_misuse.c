@@ -477,6 +477,31 @@ static void test_refused_layer(void)
     CHECK(pynn_status_layer(PYNN_OK) == -1 && pynn_status_layer(pynn_net_init(NULL, wrong, 3)) == -1, "no layer");
 }
 
+/* A factor of the gradient that overflows is seen before anything is updated. */
+static void test_tiny_divisor(void)
+{
+    static float kept[MOST_PARAMS];
+    pynn_data data = rows_of(4);
+    pynn_trainer trainer = {.optimizer = pynn_sgd(), .params = params};
+    make_net("d4td3");
+    memcpy(kept, params, sizeof kept);
+    data.targets.normalise = PYNN_BY_NUMBER;
+    data.targets.divisor = 1e-300;
+    CHECK_STATUS(PYNN_LOSS_NOT_FINITE, pynn_train_steps(&trainer, plan, &data, &(pynn_batches){0}, workspace));
+    CHECK_SAME(params, kept, net.param_count);
+    CHECK(trainer.state.steps == 0, "counted");
+    data.targets.divisor = 4.0;
+    CHECK_OK(pynn_train_steps(&trainer, plan, &data, &(pynn_batches){0}, workspace));
+}
+
+static void test_constants(void)
+{
+    const pynn_model model = {.net = &net, .params = params, .constants = params};
+    const pynn_plan *found = NULL;
+    make_net("d4td3");
+    CHECK_REFUSED(PYNN_BAD_VALUE, "model.constants", pynn_plan_init(&found, &model, memory_of(4096)));
+}
+
 /* ---- one memory for two things ----------------------------------------- */
 
 static void test_shared_memory(void)
@@ -830,6 +855,8 @@ static void test_all(void)
     test_foreign_params();
     test_pieces();
     test_other_pieces();
+    test_tiny_divisor();
+    test_constants();
     test_shared_memory();
     test_optimizer_fields();
     test_refused_layer();

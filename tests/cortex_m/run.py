@@ -2,10 +2,11 @@
 
     python tests/cortex_m/run.py LIBRARY [--table]
 
-They must print the digests that they print here, linked with LIBRARY. A size is the code and constants of everything
-that is linked but startup, newlib and the program itself, so that software doubles count; a program that is larger
-than its goal, or a call that takes more stack than its own, fails. --table: the sizes as a table for docs/c-api.md.
-Exit status 1 if anything fails; 0, with a line that says so, where the tools are missing.
+They must print the digests that they print here, linked with LIBRARY. A size is the code and constants of
+everything that is linked but startup, newlib and the program itself, so that software doubles count. A
+program that is larger than its goal fails, and so does a call that takes more stack than stack.c allows.
+--table: the sizes as tables for docs/c-api.md. Exit status 1 if anything fails; 0, with a line that says
+so, where the tools are missing.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def run(command):
         list(map(str, command)), stdout=subprocess.PIPE, text=True, timeout=300, check=False
     )
     if done.returncode != 0:
-        raise RuntimeError(f"exit status {done.returncode} of {Path(command[-1]).name}: {done.stdout.strip()}")
+        raise RuntimeError(f"exit status {done.returncode} of {command[-1]}: {done.stdout.strip()}")
     return done.stdout
 
 
@@ -75,8 +76,9 @@ def build(compiler, linker, program, folder):
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda item: run([*command, item[1], "-o", folder / item[0]]), sources.items()))
     objects = [folder / name for name in sources]
-    run([*compiler, *SMALL, "-Wl,--gc-sections", f"-Wl,-Map={folder}/map", *objects, *linker, "-o", folder / "elf"])
-    return folder / "elf", (folder / "map").read_text("utf-8")
+    elf, placed = folder / "elf", folder / "map"
+    run([*compiler, *SMALL, "-Wl,--gc-sections", f"-Wl,-Map={placed}", *objects, *linker, "-o", elf])
+    return elf, placed.read_text("utf-8")
 
 
 def taken(text):
@@ -95,7 +97,8 @@ def check(board, program, library, table):
     elf, text = build(compiler, linker, program, folder)
     there = run([*runner, elf])
     native = folder / "native"
-    run(["cc", "-O1", *program.switches, "-I", ROOT / "csrc", HERE / program.source, library, "-pthread", "-o", native])
+    source, include = HERE / program.source, ROOT / "csrc"
+    run(["cc", "-O1", *program.switches, "-I", include, source, library, "-pthread", "-o", native])
     here = run([native])
     ours, doubles = taken(text)
     if table:
