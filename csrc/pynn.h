@@ -33,7 +33,8 @@
  * UNCHECKED  marks what the library cannot see; then it is the caller's to keep.
  *
  * Argument order: outputs, const inputs, sizes, scalars, memory. A gradient carries the name of its quantity with a d
- * in front. Outputs must not overlap inputs unless a comment says "in place" (UNCHECKED, but in pynn_predict).
+ * in front. Outputs must overlap neither inputs, unless a comment says "in place", nor each other (UNCHECKED, but for x
+ * and y of one net in prediction).
  */
 #ifndef PYNN_H
 #define PYNN_H
@@ -124,7 +125,6 @@ typedef struct pynn_memory {
     size_t bytes;
 } pynn_memory;
 
-/* A layer. Fields that its kind does not name must be 0. */
 typedef enum pynn_layer_kind {
     PYNN_DENSE = 0,      /* s = x W + b; fields: init, inputs, outputs */
     PYNN_IDENTITY = 1,   /* a = s */
@@ -148,6 +148,7 @@ typedef enum pynn_init_kind {
     PYNN_INIT_ZEROS = 5
 } pynn_init_kind;
 
+/* Fields that the kind does not name must be 0. */
 typedef struct pynn_layer {
     int32_t kind;       /* pynn_layer_kind */
     int32_t init;       /* pynn_init_kind of the weight; biases start at 0 */
@@ -168,10 +169,9 @@ typedef struct pynn_targets {
     const float *rows;     /* (N, O); for cross-entropy rows that are >= 0 and sum to 1 (UNCHECKED) */
     size_t stride;         /* of rows; 0: O */
     const int32_t *labels; /* (N), for PYNN_CROSS_ENTROPY only */
-    const float *weights;  /* (N), finite; NULL: 1 each. A row of weight 0 touches no result, whatever it holds, if the
-                              parameters are finite:
-                              its label, target and output weights are not looked at, and inputs that are not finite
-                              count as 0 */
+    const float *weights;  /* (N), finite; NULL: 1 each. A row of weight 0 touches no result, if the parameters are
+                              finite: its label, target and output weights are not looked at, and inputs that are not
+                              finite count as 0 */
     const float *output_weights;  /* (N, O), finite and >= 0: factors of the terms of each row's loss; NULL: 1 each */
     size_t output_weights_stride; /* 0: O */
     int32_t same_output_weights;  /* 1: output_weights is one row (O), for all N */
@@ -213,8 +213,8 @@ typedef struct pynn_optimizer {
     double beta1, beta2;  /* Adam, AdamW: 0 <= beta < 1 */
     double epsilon;       /* Adam, AdamW: >= 1e-12. Where both betas and epsilon are 0, they mean 0.9, 0.999 and 1e-8;
                              else a beta of 0 is 0 */
-    double weight_decay;  /* 0 <= decay <= FLT_MAX: SGD and Adam add it times w to g (L2); AdamW shrinks w; not on
-                             biases */
+    double weight_decay;  /* 0 <= decay <= FLT_MAX; 0: none. SGD and Adam add it times w to g (L2); AdamW shrinks w;
+                             biases do not decay */
     double clip_norm;     /* > 0: longest gradient, global L2 norm; 0: no clipping */
     uint64_t reserved[2];
 } pynn_optimizer;
@@ -405,8 +405,8 @@ PYNN_API pynn_status pynn_predict_many(float *const *y, const pynn_plan *const *
 /* Moment arrays that an optimizer keeps: 0, 1 or 2, each as long as the parameters. */
 PYNN_API pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimizer);
 
-/* For moments that start afresh, as with another kind of optimizer: the powers become 1, and steps stay. Set the
- * moments to 0 with it. */
+/* For moments that start afresh, as they must with another kind of optimizer (UNCHECKED): the powers become 1, and
+ * steps stay. Set the moments to 0 with it. */
 PYNN_API pynn_status pynn_state_restart(pynn_state *state);
 
 /* Which rows make which batch. {0}: all rows in their order, as one batch. */
