@@ -183,7 +183,8 @@ endef
 FUZZ = 600
 TESTS = $(PROGRAMS) $(BUILD)/tests/test_gradients $(BUILD)/tests/test_header
 RUN =
-RUN_ALL = for program in $(1); do echo $$program; $(RUN) $$program || exit 1; done
+RUN_ALL = printf '%s\n' $(1) | xargs -P $(JOBS) -I PROGRAM \
+	sh -c '$(RUN) PROGRAM >PROGRAM.txt 2>&1; status=$$?; echo PROGRAM; cat PROGRAM.txt; exit $$status'
 
 test-programs:
 	@$(PARALLEL) $(TESTS)
@@ -357,7 +358,7 @@ asan-python: $(ASAN_SITE)/installed $(VENV)/pytest.installed
 
 STRICT = -O1 -std=gnu11 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Werror
 
-lint-c:
+lint-c: $(BUILD)/bench/kernels
 	@for compiler in gcc clang; do \
 		command -v $$compiler >/dev/null || { echo "$$compiler is not here"; continue; }; \
 		printf '%s\n' $(SOURCES) $(wildcard examples/*.c bench/step.c) | \

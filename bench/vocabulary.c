@@ -7,6 +7,7 @@
 
 #define JOINED(a, b) a##b
 #define JOIN(a, b) JOINED(a, b)
+#define KERNELS(isa) PYNNI_KERNELS(isa)
 
 /* Enough chains to hide the latency of fma, few enough to stay in registers. */
 enum { CHAINS = TILE_VECS == 4 ? 24 : 12 };
@@ -36,6 +37,6 @@ FUNCTION(exp) FUNCTION(log) FUNCTION(tanh) FUNCTION(sigmoid)
 
 extern const vocabulary JOIN(vocabulary_, ISA);
 const vocabulary JOIN(vocabulary_, ISA) = {
-    &JOIN(pynni_kernels_, ISA), peak,
+    &KERNELS(ISA), peak,
     {{"exp", each_exp}, {"log", each_log}, {"tanh", each_tanh}, {"sigmoid", each_sigmoid}},
 };

@@ -30,6 +30,12 @@ static float *gradient_of(const pynni_pass *pass, size_t i, size_t first)
     return pass->layout.slots[i].gradient + first * node_of(pass, i)->outputs;
 }
 
+/* The gradient of a score packed, if that is wide; else NULL. */
+static float *packed_of(const pynni_pass *pass, size_t i)
+{
+    return pynni_is_wide(node_of(pass, i)->outputs) ? pass->layout.slots[i].packed : NULL;
+}
+
 /* A worker's own memory. */
 static float *own_memory(const pynni_pass *pass, size_t worker)
 {
@@ -161,7 +167,7 @@ static void pack_gradient(const pynni_pass *pass, size_t i, size_t first, size_t
 {
     const pynni_node *node = node_of(pass, i);
     const size_t panel = pynni_panel(pass->plan->kernels);
-    PYNNI_KERNEL(pass->plan->kernels, pack)(pass->layout.slots[i].packed + first * panel, pass->rows * panel,
+    PYNNI_KERNEL(pass->plan->kernels, pack)(packed_of(pass, i) + first * panel, pass->rows * panel,
                                             gradient_of(pass, i, first), node->outputs, rows, node->outputs);
 }
 
@@ -172,7 +178,7 @@ void pynni_pass_backward(const pynni_pass *pass, size_t worker, float *dx, const
     for (size_t i = pass->nodes - 1;; i--) {
         const pynni_node *node = node_of(pass, i);
         if (drows != NULL) backward_node(pass, i, drows, first, rows);
-        if (pass->layout.slots[i].packed != NULL) pack_gradient(pass, i, first, rows);
+        if (packed_of(pass, i) != NULL) pack_gradient(pass, i, first, rows);
         if (dx == NULL && is_first_dense(node)) return;
         if (i == 0) break;
         drows = back_to_rows(pass, i, worker, first, rows);
@@ -276,7 +282,7 @@ static int learn_strip(const learn_job *job, size_t i, size_t worker, const floa
     const pynni_node *node = node_of(pass, i);
     const size_t offset = node->params + first * node->outputs;
     const float *ds = gradient_of(pass, i, 0);
-    const float *packed = pass->layout.slots[i].packed;
+    const float *packed = packed_of(pass, i);
     const int is_bias = first == node->inputs;
     float *dw = job->grads != NULL ? job->grads + offset : own_memory(pass, worker) + pass->layout.own_strip;
     if (is_bias) {

@@ -187,7 +187,8 @@ pynn_status pynni_check_data(size_t *stride, const pynn_data *data, size_t input
     *stride = data->stride != 0 ? data->stride : inputs;
     if (*stride < inputs) return PYNNI_BAD(PYNN_BAD_SIZE, DATA_STRIDE);
     if (data->rows > 0 && data->x == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, DATA_X);
-    return pynni_fits(data->rows, inputs, *stride) ? PYNN_OK : PYNNI_BAD(PYNN_TOO_LARGE, DATA_ROWS);
+    if (data->rows > 1 && !pynni_fits(data->rows, inputs, *stride)) return PYNNI_BAD(PYNN_TOO_LARGE, DATA_ROWS);
+    return PYNN_OK;
 }
 
 pynn_status pynni_check_mask(const pynn_mask *mask)

@@ -138,7 +138,7 @@ def main():
         return 0
     try:
         if given.table:
-            print("| program | bytes | of these libgcc | goal |\n|---|---|---|---|")
+            print("| program | bytes | of these libgcc | at most |\n|---|---|---|---|")
         good = [check(board, program, given.library, given.table) for program in PROGRAMS]
         show_stack(board, given.table)
     except RuntimeError as failure:

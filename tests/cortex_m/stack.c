@@ -86,7 +86,7 @@ int main(void)
         {"pynn_loss_and_grad", loss_and_grad, 2048},
         {"pynn_learner_init", make_learner, 2048},
         {"pynn_learner_train", learn, 2048},
-        {"pynn_selftest", selftest, 5120},
+        {"pynn_selftest", selftest, 6144},
     };
     int wrong = 0;
     for (size_t i = 0; i < ROWS * INPUTS; i++) x[i] = (float)(i * 37 % 64) / 32.0f - 1.0f;
