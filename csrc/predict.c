@@ -212,7 +212,7 @@ pynn_status pynn_predict(float *y, const pynn_plan *plan, const pynn_data *data,
     predicting p;
     predict_job job = {.p = &p, .memory = workspace.start};
     uint64_t environment;
-    pynn_status status;
+    pynn_status status = PYNN_OK;
     PYNNI_TRY(pynni_check_options(&options, PYNNI_TAKES_END | PYNNI_TAKES_STRIDE));
     PYNNI_TRY(check_prediction(&p, y, plan, data, options));
     job.workers = pynni_workers(options->executor);
@@ -220,7 +220,8 @@ pynn_status pynn_predict(float *y, const pynn_plan *plan, const pynn_data *data,
     PYNNI_TRY(pynni_check_workspace(workspace, pynni_mul(job.workers, job.b.floats), plan));
     end_tape(job.memory, job.b.floats);
     environment = pynni_environment_enter();
-    status = pynni_run(options->executor, predict_worker, &job);
+    if (job.workers == 1) predict_range(&p, &job.b, job.memory, 0, p.rows); /* a tiny net feels what a job costs */
+    else status = pynni_run(options->executor, predict_worker, &job);
     pynni_environment_leave(environment);
     return status;
 }
