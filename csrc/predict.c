@@ -198,7 +198,8 @@ static pynn_status check_prediction(predicting *p, float *y, const pynn_plan *pl
     PYNNI_TRY(pynni_check_data(&x_stride, data, plan->inputs));
     *p = describe_prediction(y, plan, data, options);
     if (p->y_stride < plan->outputs) return PYNNI_BAD(PYNN_BAD_SIZE, OPTIONS_Y_STRIDE);
-    if (p->rows > 1 && !pynni_fits(p->rows, plan->outputs, p->y_stride)) return PYNNI_BAD(PYNN_TOO_LARGE, OPTIONS_Y_STRIDE);
+    if (p->rows > 1 && !pynni_fits(p->rows, plan->outputs, p->y_stride))
+        return PYNNI_BAD(PYNN_TOO_LARGE, OPTIONS_Y_STRIDE);
     if (p->rows == 0) return PYNN_OK;
     if (y == NULL) return PYNNI_BAD(PYNN_NULL_POINTER, OUTPUT);
     if (overlap(p->x, p->x_stride, plan->inputs, y, p->y_stride, plan->outputs, p->rows))
