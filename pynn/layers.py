@@ -224,11 +224,11 @@ class Dense(Layer):
     def _guard(self) -> Guard:
         if self._store is None:
             store = Store((self.inputs + 1) * self.outputs, 0)
-            self._draw(store)
+            self._initialise(store)
             self._store = store  # last: others may look
         return self._store.guard
 
-    def _draw(self, store: Store, offset: int = 0) -> None:
+    def _initialise(self, store: Store, offset: int = 0) -> None:
         """Draws the values from the layer's own seed."""
         _calls.dense_init(*self._parts(store.params, offset), self._c, self.seed or 0)
 
@@ -251,7 +251,7 @@ class Dense(Layer):
         if flat is None or self.seed is not None or self._assigned:
             return flat
         drawn = Store(len(flat), 0)  # they may have been changed through a view
-        self._draw(drawn)
+        self._initialise(drawn)
         return None if np.array_equal(flat, drawn.params) else flat
 
     def _input(self, x: ArrayLike) -> Floats:

@@ -70,7 +70,7 @@ class Sequential:
                 "net.folded() merges them",
                 stacklevel=2,
             )
-        self._draw()
+        self._initialise()
         for layer, values in zip(self._dense, present, strict=True):
             if values is not None:
                 offset = self._net.offset(self.layers.index(layer))
@@ -106,12 +106,12 @@ class Sequential:
             layer._adopt(self._store, self._net.offset(i) if isinstance(layer, Dense) else dropouts)
             dropouts += isinstance(layer, Dropout)
 
-    def _draw(self) -> None:
+    def _initialise(self) -> None:
         """All values: from the seed of the net, or of a layer that has one."""
         _calls.params_init(self._store.params, self._net, self._store.seed)
         for i, layer in enumerate(self.layers):
             if isinstance(layer, Dense) and layer.seed is not None:
-                layer._draw(self._store, self._net.offset(i))
+                layer._initialise(self._store, self._net.offset(i))
 
     # ---- what it is ---------------------------------------------------------------------------------------
 
@@ -371,7 +371,7 @@ class Sequential:
         self._training.reset()
         self._tape = None
         self._store.grads[:] = 0
-        self._draw()
+        self._initialise()
 
     # ---- as a layer ---------------------------------------------------------------------------------------
 

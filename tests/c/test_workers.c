@@ -4,6 +4,10 @@
  */
 #include "nets.h"
 
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
 enum { MOST_ROWS = 300, MOST_WIDTH = 24, IN = 7, STRIDE = 9, MOST_PARAMS = 1 << 14, MOST_WORKERS = 4 };
 
 static pynn_layer layers[NET_LAYERS];
@@ -128,8 +132,48 @@ static void test_gradients(void)
     }
 }
 
+/* Whether a thread other than the caller's has run a task, and whether it let a signal through. */
+static pthread_t caller;
+static int others, unblocked;
+
+static void look_at_signals(void *argument, size_t worker)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGALRM, SIGCHLD};
+    const struct timespec moment = {0, 2000000};
+    sigset_t blocked;
+    (void)argument, (void)worker;
+    if (pthread_equal(pthread_self(), caller)) { /* leaves the others time to come */
+        nanosleep(&moment, NULL);
+        return;
+    }
+    sigemptyset(&blocked);
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    for (size_t i = 0; i < COUNT(signals); i++)
+        if (!sigismember(&blocked, signals[i])) __atomic_store_n(&unblocked, signals[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&others, 1, __ATOMIC_RELAXED);
+}
+
+/* Signals of the program go to its own threads, and those of the caller stay as they were. */
+static void test_signals(void)
+{
+    pynn_executor executor;
+    sigset_t before, after;
+    size_t bytes = 0;
+    caller = pthread_self();
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    CHECK_OK(pynn_threads_bytes(&bytes, 3));
+    CHECK_OK(pynn_threads_start(&executor, 3, memory_of(bytes)));
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    CHECK(sigismember(&before, SIGINT) == sigismember(&after, SIGINT), "the caller's signals have changed");
+    for (int tries = 0; tries < 500 && !others; tries++) executor.run(executor.context, look_at_signals, NULL);
+    CHECK(others, "no thread but the caller's has run");
+    CHECK(unblocked == 0, "signal %d reaches a thread of the library", unblocked);
+    CHECK_OK(pynn_threads_stop(&executor));
+}
+
 int main(void)
 {
+    test_signals();
     every_isa(test_gradients);
     return check_end("test_workers");
 }
