@@ -53,7 +53,8 @@ static pynn_status train_step(pynn_trainer *trainer, const pynni_pass *pass, con
         return PYNN_LOSS_NOT_FINITE;
     PYNNI_TRY(pynni_pass_batch(pass, batch, NULL, loss));
     total = pynni_loss_total(0.0, pass->layout.losses, batch);
-    if (!is_finite_total(total / divisor)) return PYNN_LOSS_NOT_FINITE;
+    if (!is_finite_total(total)) return PYNN_LOSS_NOT_FINITE;
+    if (batch->targets->normalise == PYNN_BY_NUMBER && !is_finite_total(total / divisor)) return PYNN_LOSS_NOT_FINITE;
     pynni_step_begin(&step, trainer, plan, optimizer, learning_rate);
     if (pass->layout.grads != NULL) {
         PYNNI_TRY(pynni_pass_grads(pass, pass->layout.grads));
@@ -132,6 +133,7 @@ pynn_status pynn_train_steps(pynn_trainer *trainer, const pynn_plan *plan, const
                              const pynn_batches *batches, pynn_memory workspace)
 {
     train_call t = {0};
+    pynni_batch batch, next = {0};
     pynn_mask mask = {0};
     pynni_pass pass = {.plan = plan, .mask = &mask};
     pynn_status status = PYNN_OK;
@@ -149,12 +151,12 @@ pynn_status pynn_train_steps(pynn_trainer *trainer, const pynn_plan *plan, const
     pass.x = pass.layout.inputs;
     pass.x_stride = plan->inputs;
     mask.seed = trainer->seed;
-    for (size_t k = 0; k < t.steps && status == PYNN_OK; k++) {
-        const pynni_batch batch = batch_at(&t, k);
+    batch = batch_at(&t, 0);
+    for (size_t k = 0; k < t.steps && status == PYNN_OK; k++, batch = next) {
         pass.rows = batch.rows;
         mask.step = (uint32_t)trainer->state.steps;
         if (k + 1 < t.steps) {
-            const pynni_batch next = batch_at(&t, k + 1);
+            next = batch_at(&t, k + 1);
             fetch_small(&next, plan->inputs);
         }
         status = train_step(trainer, &pass, &batch, &t.optimizer,
