@@ -55,7 +55,6 @@
     X(DATA_RESERVED, "data.reserved")                                                                           \
     X(DATA_COUNT, "data_count")                                                                                 \
     X(TARGETS, "targets")                                                                                       \
-    X(TARGETS_ROWS, "targets.rows")                                                                             \
     X(TARGETS_STRIDE, "targets.stride")                                                                         \
     X(TARGETS_LABELS, "targets.labels")                                                                         \
     X(TARGETS_WEIGHTS, "targets.weights")                                                                       \
@@ -103,8 +102,7 @@
     X(ACCUMULATION, "accumulation")                                                                             \
     X(DENSE, "dense")                                                                                           \
     X(P, "p")                                                                                                   \
-    X(ISA, "isa")                                                                                               \
-    X(RUN, "run")
+    X(ISA, "isa")
 
 #define PYNNI_ARGUMENT_NAME(name, text) PYNNI_AT_##name,
 enum { PYNNI_ARGUMENT_LIST(PYNNI_ARGUMENT_NAME) PYNNI_ARGUMENTS };

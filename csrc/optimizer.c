@@ -115,9 +115,18 @@ int pynni_is_rate(double learning_rate) { return pynni_within(learning_rate, 0.0
 
 int pynni_clips(const pynn_optimizer *optimizer) { return !is_zero(optimizer->clip_norm); }
 
+static int rule_of(const pynn_optimizer *optimizer)
+{
+    if (is_adam(optimizer)) return PYNNI_RULE_ADAM;
+    if (is_zero(optimizer->momentum)) return PYNNI_RULE_SGD;
+    return optimizer->nesterov ? PYNNI_RULE_NESTEROV : PYNNI_RULE_MOMENTUM;
+}
+
 size_t pynni_moments(const pynn_optimizer *optimizer)
 {
-    return is_adam(optimizer) ? 2 : is_zero(optimizer->momentum) ? 0 : 1;
+#define RULE_MOMENTS(kind, name, optimizers, moments) moments,
+    static const unsigned char moments_of[] = {PYNNI_RULE_LIST(RULE_MOMENTS)};
+    return moments_of[rule_of(optimizer)];
 }
 
 pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimizer)
@@ -130,13 +139,6 @@ pynn_status pynn_optimizer_moments(size_t *count, const pynn_optimizer *optimize
 }
 
 /* ---- a step ------------------------------------------------------------ */
-
-static int rule_of(const pynn_optimizer *optimizer)
-{
-    if (is_adam(optimizer)) return PYNNI_RULE_ADAM;
-    if (is_zero(optimizer->momentum)) return PYNNI_RULE_SGD;
-    return optimizer->nesterov ? PYNNI_RULE_NESTEROV : PYNNI_RULE_MOMENTUM;
-}
 
 /* Counts the step, and computes the scalars of Adam. */
 static void begin_adam(pynni_rates *rates, pynn_state *state, const pynni_kernels *kernels,
